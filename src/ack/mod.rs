@@ -1,0 +1,5 @@
+//! Floor 2: what is in flight to one listener, and what its words about it mean.
+
+mod window;
+
+pub use window::{Acked, AckError, Rewind, Want, Window};

@@ -1,0 +1,450 @@
+//! The window: open events, acks in any order, redelivery.
+//!
+//! ```text
+//!        floor            ack limit       delivered
+//! ─ done ──┼── open, done, … ──┼── to be sent again ──┼── not sent yet ──►
+//! ```
+//! Everything below the floor is done or does not match. Acks move it; nothing else does.
+
+use crate::clock::Instant;
+use crate::model::{Offset, Span, Spans};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Offsets that were acknowledged after so many sends; 0 where none of them was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acked {
+    /// The offsets; those that do not match stand among them.
+    pub span: Span,
+    /// Sends until the ack.
+    pub attempts: u32,
+}
+
+/// Why an ack is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AckError {
+    /// It names an offset that was not delivered, or is to be delivered again.
+    #[error("offset {offset} was not delivered; acks may name offsets below {limit}")]
+    Beyond {
+        /// The offset that was named.
+        offset: Offset,
+        /// The first offset that cannot be named.
+        limit: Offset,
+    },
+    /// It names an event that is not open.
+    #[error("offset {0} is not open: it was acknowledged before, or does not match")]
+    NotOpen(Offset),
+}
+
+/// Whether an event is to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// It is done.
+    Skip,
+    /// It has to wait until an open one is done.
+    Full,
+    /// Send it.
+    Send,
+}
+
+/// Delivery goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewind {
+    /// To this event.
+    pub to: Offset,
+    /// Not before then.
+    pub not_before: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    attempts: u32,
+    since: Instant,
+    /// Sent in this session and not taken back.
+    live: bool,
+}
+
+/// What is in flight to one listener.
+#[derive(Debug)]
+pub struct Window {
+    size: usize,
+    floor: Offset,
+    floor_moved: Instant,
+    done: Spans,
+    open: BTreeMap<Offset, Open>,
+    ack_limit: Offset,
+    delivered: Offset,
+    settled: Vec<Acked>,
+    rewind: Option<Rewind>,
+}
+
+impl Window {
+    /// A window that goes on from what is durable.
+    #[must_use]
+    pub fn new(size: u32, floor: Offset, done: Spans, now: Instant) -> Self {
+        Self {
+            size: size as usize,
+            floor,
+            floor_moved: now,
+            done,
+            open: BTreeMap::new(),
+            ack_limit: floor,
+            delivered: floor,
+            settled: Vec::new(),
+            rewind: None,
+        }
+    }
+
+    /// Remembers that an event was sent before, so that its attempts go on counting.
+    pub fn remember(&mut self, offset: Offset, attempts: u32, now: Instant) {
+        if offset >= self.floor && !self.done.contains(offset) {
+            self.open.insert(offset, Open { attempts, since: now, live: false });
+            self.delivered = self.delivered.max(offset.next());
+        }
+    }
+
+    /// A new session begins at the floor; what an earlier one left open is sent again.
+    pub fn begin_session(&mut self, size: u32, now: Instant) -> Offset {
+        self.size = size as usize;
+        self.rewind = None;
+        self.ack_limit = self.floor;
+        self.floor_moved = now;
+        self.open.values_mut().for_each(|open| open.live = false);
+        self.floor
+    }
+
+    /// New patterns hold from the floor on: open events that `matches` refuses are forgotten and given back.
+    pub fn change_patterns(&mut self, matches: impl Fn(Offset) -> bool) -> Vec<Offset> {
+        let gone: Vec<Offset> = self.open.keys().copied().filter(|offset| !matches(*offset)).collect();
+        for offset in &gone {
+            self.open.remove(offset);
+            self.done.insert(Span::one(*offset));
+        }
+        self.delivered = self.floor;
+        self.ack_limit = self.floor;
+        gone
+    }
+
+    /// Whether the event at `offset`, next in order, is to be sent now.
+    #[must_use]
+    pub fn wants(&self, offset: Offset) -> Want {
+        if offset < self.floor || self.done.contains(offset) {
+            Want::Skip
+        } else if self.open.contains_key(&offset) || self.open.len() < self.size {
+            Want::Send
+        } else {
+            Want::Full
+        }
+    }
+
+    /// Notes that it was sent, and gives the number of the attempt.
+    pub fn sent(&mut self, offset: Offset, now: Instant) -> u32 {
+        let open = self.open.entry(offset).or_insert(Open { attempts: 0, since: now, live: false });
+        open.attempts += 1;
+        open.since = now;
+        open.live = true;
+        let attempts = open.attempts;
+        self.reached(offset.next());
+        attempts
+    }
+
+    /// Notes that a gap up to `to` was told; it can be acknowledged like an event.
+    pub fn reached(&mut self, to: Offset) {
+        self.ack_limit = self.ack_limit.max(to);
+        self.delivered = self.delivered.max(to);
+    }
+
+    /// Everything up to and including `offset` is done. Below the floor it changes nothing.
+    ///
+    /// # Errors
+    /// [`AckError::Beyond`].
+    pub fn ack_through(&mut self, offset: Offset, now: Instant) -> Result<(), AckError> {
+        if offset < self.floor {
+            return Ok(());
+        }
+        self.within(offset)?;
+        let span = Span::new(self.floor, offset.next());
+        for part in self.done.missing(span) {
+            self.settle(part);
+        }
+        self.open = self.open.split_off(&offset.next());
+        self.done.insert(span);
+        self.advance(now);
+        Ok(())
+    }
+
+    /// Only these are done. Those that are not open change nothing.
+    ///
+    /// # Errors
+    /// [`AckError::Beyond`], and then none of them is done.
+    pub fn ack_each(&mut self, offsets: &[Offset], now: Instant) -> Result<(), AckError> {
+        for offset in offsets.iter().filter(|offset| **offset >= self.floor) {
+            self.within(*offset)?;
+        }
+        for offset in offsets {
+            if self.open.contains_key(offset) {
+                self.settle(Span::one(*offset));
+                self.open.remove(offset);
+                self.done.insert(Span::one(*offset));
+            }
+        }
+        self.advance(now);
+        Ok(())
+    }
+
+    /// This one will never be wanted; gives the attempts that were made.
+    ///
+    /// # Errors
+    /// [`AckError::Beyond`], [`AckError::NotOpen`].
+    pub fn give_up(&mut self, offset: Offset, now: Instant) -> Result<u32, AckError> {
+        self.is_open(offset)?;
+        let attempts = self.open.remove(&offset).map_or(0, |open| open.attempts);
+        self.done.insert(Span::one(offset));
+        self.advance(now);
+        Ok(attempts)
+    }
+
+    /// Delivery goes back to this event after a while; acks at or beyond it are refused until it is sent again.
+    ///
+    /// # Errors
+    /// [`AckError::Beyond`], [`AckError::NotOpen`].
+    pub fn nack(&mut self, offset: Offset, delay: Duration, now: Instant) -> Result<(), AckError> {
+        self.is_open(offset)?;
+        self.go_back(offset, now + delay);
+        self.ack_limit = self.ack_limit.min(offset);
+        Ok(())
+    }
+
+    /// The ack timeout of this one starts anew.
+    ///
+    /// # Errors
+    /// [`AckError::Beyond`], [`AckError::NotOpen`].
+    pub fn working(&mut self, offset: Offset, now: Instant) -> Result<(), AckError> {
+        self.is_open(offset)?;
+        if let Some(open) = self.open.get_mut(&offset) {
+            open.since = now;
+        }
+        Ok(())
+    }
+
+    /// When the oldest open event has been open for too long; none where nothing waits for an ack.
+    #[must_use]
+    pub fn deadline(&self, ack_timeout: Duration) -> Option<Instant> {
+        let (_, oldest) = self.open.first_key_value()?;
+        oldest.live.then(|| oldest.since.max(self.floor_moved) + ack_timeout)
+    }
+
+    /// Goes back to the oldest open event if its time is over. Late acks still count.
+    pub fn expire(&mut self, ack_timeout: Duration, now: Instant) -> bool {
+        let due = self.deadline(ack_timeout).is_some_and(|deadline| deadline <= now);
+        if due && let Some((&oldest, _)) = self.open.first_key_value() {
+            self.go_back(oldest, now);
+        }
+        due
+    }
+
+    /// Where delivery has to go back to, once.
+    pub fn take_rewind(&mut self) -> Option<Rewind> {
+        self.rewind.take()
+    }
+
+    /// What was acknowledged since the last call.
+    pub fn take_settled(&mut self) -> Vec<Acked> {
+        std::mem::take(&mut self.settled)
+    }
+
+    /// Whether something was acknowledged since [`Window::take_settled`].
+    #[must_use]
+    pub fn has_settled(&self) -> bool {
+        !self.settled.is_empty()
+    }
+
+    /// Everything below is done or does not match.
+    #[must_use]
+    pub fn floor(&self) -> Offset {
+        self.floor
+    }
+
+    /// Whether this one is done.
+    #[must_use]
+    pub fn is_done(&self, offset: Offset) -> bool {
+        offset < self.floor || self.done.contains(offset)
+    }
+
+    /// Delivered and not done.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Sends of this one so far.
+    #[must_use]
+    pub fn attempts(&self, offset: Offset) -> Option<u32> {
+        self.open.get(&offset).map(|open| open.attempts)
+    }
+
+    fn within(&self, offset: Offset) -> Result<(), AckError> {
+        if offset < self.ack_limit { Ok(()) } else { Err(AckError::Beyond { offset, limit: self.ack_limit }) }
+    }
+
+    fn is_open(&self, offset: Offset) -> Result<(), AckError> {
+        if offset >= self.floor {
+            self.within(offset)?;
+        }
+        if self.open.contains_key(&offset) { Ok(()) } else { Err(AckError::NotOpen(offset)) }
+    }
+
+    fn go_back(&mut self, to: Offset, not_before: Instant) {
+        self.open.range_mut(to..).for_each(|(_, open)| open.live = false);
+        let earlier = self.rewind.filter(|rewind| rewind.to <= to);
+        self.rewind = earlier.or(Some(Rewind { to, not_before }));
+    }
+
+    /// Writes down the acks of a span, in pieces of the same number of attempts.
+    fn settle(&mut self, span: Span) {
+        let mut from = span.from;
+        let mut attempts = None;
+        for (&offset, open) in self.open.range(span.from..span.to) {
+            match attempts {
+                Some(same) if same == open.attempts => {}
+                None => attempts = Some(open.attempts),
+                Some(other) => {
+                    self.settled.push(Acked { span: Span::new(from, offset), attempts: other });
+                    (from, attempts) = (offset, Some(open.attempts));
+                }
+            }
+        }
+        self.settled.push(Acked { span: Span::new(from, span.to), attempts: attempts.unwrap_or(0) });
+        self.join_last();
+    }
+
+    /// Neighbours of the same number of attempts are one span; what was never sent joins any neighbour.
+    fn join_last(&mut self) {
+        if let [.., before, last] = self.settled.as_mut_slice()
+            && before.span.to == last.span.from
+            && (before.attempts == last.attempts || before.attempts == 0 || last.attempts == 0)
+        {
+            before.span.to = last.span.to;
+            before.attempts = before.attempts.max(last.attempts);
+            self.settled.pop();
+        }
+    }
+
+    /// Moves the floor to the lowest event that still matters. What it passes and was never sent does not match.
+    fn advance(&mut self, now: Instant) {
+        let to = self.open.first_key_value().map_or(self.delivered, |(&oldest, _)| oldest).max(self.floor);
+        for part in self.done.missing(Span::new(self.floor, to)) {
+            self.settled.push(Acked { span: part, attempts: 0 });
+            self.join_last();
+        }
+        if to > self.floor {
+            self.floor = to;
+            self.floor_moved = now;
+        }
+        self.done.retain_from(self.floor);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
+    fn window(size: u32) -> (Window, Instant) {
+        let now = Instant::now();
+        (Window::new(size, Offset(0), Spans::new(), now), now)
+    }
+
+    fn send(window: &mut Window, offsets: &[u64], now: Instant) {
+        for offset in offsets {
+            assert_eq!(window.wants(Offset(*offset)), Want::Send);
+            window.sent(Offset(*offset), now);
+        }
+    }
+
+    fn spans(window: &mut Window) -> Vec<(u64, u64, u32)> {
+        window.take_settled().iter().map(|a| (a.span.from.0, a.span.to.0, a.attempts)).collect()
+    }
+
+    #[test]
+    fn a_cumulative_ack_settles_one_span_from_the_floor() {
+        let (mut window, now) = window(10);
+        send(&mut window, &[3, 5, 9], now);
+        window.ack_through(Offset(5), now).unwrap();
+        assert_eq!(spans(&mut window), [(0, 9, 1)]);
+        assert_eq!(window.floor(), Offset(9));
+        assert_eq!(window.open(), 1);
+        window.ack_through(Offset(2), now).unwrap();
+        assert!(!window.has_settled());
+    }
+
+    #[test]
+    fn acks_beyond_what_was_delivered_are_refused() {
+        let (mut window, now) = window(10);
+        send(&mut window, &[3], now);
+        assert!(matches!(window.ack_through(Offset(4), now), Err(AckError::Beyond { .. })));
+        assert!(matches!(window.ack_each(&[Offset(3), Offset(4)], now), Err(AckError::Beyond { .. })));
+        assert_eq!(window.open(), 1);
+    }
+
+    #[test]
+    fn single_acks_move_the_floor_once_the_oldest_is_done() {
+        let (mut window, now) = window(3);
+        send(&mut window, &[1, 4, 8], now);
+        assert_eq!(window.wants(Offset(9)), Want::Full);
+        window.ack_each(&[Offset(4)], now).unwrap();
+        assert_eq!(window.floor(), Offset(1));
+        assert_eq!(window.wants(Offset(9)), Want::Send);
+        window.ack_each(&[Offset(1)], now).unwrap();
+        assert_eq!(window.floor(), Offset(8));
+        let mut all = Spans::new();
+        for (from, to, _) in spans(&mut window) {
+            assert!(all.missing(Span::new(Offset(from), Offset(to))).iter().map(|s| s.to.0 - s.from.0).sum::<u64>() == to - from);
+            all.insert(Span::new(Offset(from), Offset(to)));
+        }
+        assert_eq!(all.first_missing(Offset(0)), Offset(8), "what is written down reaches the floor without a hole");
+    }
+
+    #[test]
+    fn a_nack_takes_back_and_refuses_acks_until_the_event_is_sent_again() {
+        let (mut window, now) = window(10);
+        send(&mut window, &[1, 2, 3], now);
+        window.nack(Offset(2), Duration::from_secs(5), now).unwrap();
+        assert_eq!(window.take_rewind(), Some(Rewind { to: Offset(2), not_before: now + Duration::from_secs(5) }));
+        assert!(matches!(window.ack_through(Offset(3), now), Err(AckError::Beyond { .. })));
+        window.ack_through(Offset(1), now).unwrap();
+        assert_eq!(window.sent(Offset(2), now), 2);
+        window.ack_through(Offset(2), now).unwrap();
+        assert!(matches!(window.ack_through(Offset(3), now), Err(AckError::Beyond { .. })));
+        assert_eq!(spans(&mut window).last(), Some(&(2, 3, 2)), "a second send shows in the receipt");
+    }
+
+    #[test]
+    fn the_timeout_runs_for_the_oldest_only_and_starts_anew_when_the_floor_moves() {
+        let (mut window, now) = window(10);
+        send(&mut window, &[1, 2], now);
+        let later = now + Duration::from_secs(20);
+        window.ack_through(Offset(1), later).unwrap();
+        assert_eq!(window.deadline(TIMEOUT), Some(later + TIMEOUT));
+        assert!(!window.expire(TIMEOUT, now + TIMEOUT));
+        window.working(Offset(2), later + Duration::from_secs(10)).unwrap();
+        assert!(!window.expire(TIMEOUT, later + TIMEOUT));
+        assert!(window.expire(TIMEOUT, later + TIMEOUT + Duration::from_secs(10)));
+        assert_eq!(window.take_rewind().unwrap().to, Offset(2));
+        assert_eq!(window.deadline(TIMEOUT), None, "what waits to be sent again is not waited for");
+        window.ack_through(Offset(2), later).unwrap();
+        assert_eq!(window.wants(Offset(2)), Want::Skip, "a late ack still counts");
+    }
+
+    #[test]
+    fn attempts_go_on_counting_over_sessions() {
+        let (mut window, now) = window(10);
+        send(&mut window, &[1, 2], now);
+        assert_eq!(window.begin_session(10, now), Offset(0));
+        assert!(matches!(window.ack_through(Offset(1), now), Err(AckError::Beyond { .. })));
+        assert_eq!(window.sent(Offset(1), now), 2);
+        assert_eq!(window.give_up(Offset(1), now), Ok(2));
+        assert_eq!(window.floor(), Offset(2));
+    }
+}

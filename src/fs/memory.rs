@@ -1,0 +1,240 @@
+//! A disk in memory, with every fault that RELIABILITY.md asks about.
+
+use super::disk::Disk;
+use super::{Choices, File, Fs, Open};
+use parking_lot::Mutex;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// The call, counted from 0, that fails with an I/O error; a failing write tears in the middle,
+    /// a failing sync gives its bytes up.
+    pub fail_call: Option<u64>,
+    /// Whether every call after that one fails too.
+    pub keep_failing: bool,
+    /// Bytes that fit on the disk.
+    pub capacity: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    disk: Disk,
+    fault: Fault,
+    calls: u64,
+}
+
+/// A file system in memory. Clones share the disk.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryFs(Arc<Mutex<State>>);
+
+struct MemoryFile {
+    fs: MemoryFs,
+    file: usize,
+    holds_lock: std::sync::atomic::AtomicBool,
+}
+
+fn broken() -> io::Error {
+    io::Error::other("injected I/O error")
+}
+
+impl State {
+    /// Counts a call, and says whether it is to fail.
+    fn fails(&mut self) -> bool {
+        let call = self.calls;
+        self.calls += 1;
+        self.fault.fail_call.is_some_and(|nth| call == nth || (self.fault.keep_failing && call > nth))
+    }
+
+    fn call(&mut self) -> io::Result<()> {
+        if self.fails() { Err(broken()) } else { Ok(()) }
+    }
+}
+
+impl MemoryFs {
+    /// An empty disk without faults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets what goes wrong from now on.
+    pub fn set_fault(&self, fault: Fault) {
+        self.0.lock().fault = fault;
+    }
+
+    /// Calls made so far, each of which can be made to fail.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.0.lock().calls
+    }
+
+    /// The disk as a crash at this moment leaves it.
+    #[must_use]
+    pub fn crash(&self, choices: &mut Choices) -> MemoryFs {
+        let disk = self.0.lock().disk.crash(choices);
+        MemoryFs(Arc::new(Mutex::new(State { disk, ..State::default() })))
+    }
+
+    /// A second disk with the same state, unsynced parts included.
+    #[must_use]
+    pub fn fork(&self) -> MemoryFs {
+        let mut disk = self.0.lock().disk.clone();
+        disk.locked.clear();
+        MemoryFs(Arc::new(Mutex::new(State { disk, ..State::default() })))
+    }
+
+    /// Flips one bit of a file, counted from its start.
+    pub fn flip(&self, path: &Path, bit: usize) {
+        let mut state = self.0.lock();
+        if let Some(&file) = state.disk.names.get(path)
+            && let Some(file) = state.disk.files.get_mut(file)
+        {
+            file.flip(bit);
+        }
+    }
+
+    /// Every file's path and bytes.
+    #[must_use]
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let state = self.0.lock();
+        let bytes = |file: &usize| state.disk.files.get(*file).map(|f| f.bytes.clone()).unwrap_or_default();
+        state.disk.names.iter().map(|(path, file)| (path.clone(), bytes(file))).collect()
+    }
+
+    /// Puts a file there, durable at once.
+    pub fn put(&self, path: &Path, bytes: &[u8]) {
+        let mut state = self.0.lock();
+        let file = state.disk.create(path);
+        if let Some(file) = state.disk.files.get_mut(file) {
+            file.write(0, bytes);
+            file.sync();
+        }
+        if let Some(dir) = path.parent() {
+            state.disk.sync_dir(dir);
+        }
+    }
+}
+
+impl Fs for MemoryFs {
+    fn create_dir(&self, _dir: &Path) -> io::Result<()> {
+        // Directories are durable at once: nothing depends on the moment of their making.
+        self.0.lock().call()
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut state = self.0.lock();
+        state.call()?;
+        let here = state.disk.names.keys().filter(|path| path.parent() == Some(dir));
+        Ok(here.filter_map(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned()).collect())
+    }
+
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        let mut state = self.0.lock();
+        state.call()?;
+        let file = match how {
+            Open::Create => state.disk.create(path),
+            Open::Read | Open::Write => *state.disk.names.get(path).ok_or(io::ErrorKind::NotFound)?,
+        };
+        Ok(Arc::new(MemoryFile { fs: self.clone(), file, holds_lock: false.into() }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.call()?;
+        if state.disk.rename(from, to) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.call()?;
+        if state.disk.remove(path) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.call()?;
+        state.disk.sync_dir(dir);
+        Ok(())
+    }
+}
+
+impl File for MemoryFile {
+    fn len(&self) -> io::Result<u64> {
+        let mut state = self.fs.0.lock();
+        state.call()?;
+        Ok(state.disk.files.get(self.file).map_or(0, |file| file.bytes.len() as u64))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut state = self.fs.0.lock();
+        state.call()?;
+        let bytes = state.disk.files.get(self.file).map(|file| file.bytes.as_slice()).unwrap_or_default();
+        let rest = usize::try_from(position).ok().and_then(|position| bytes.get(position..)).unwrap_or_default();
+        let read = rest.len().min(buffer.len());
+        if let (Some(to), Some(from)) = (buffer.get_mut(..read), rest.get(..read)) {
+            to.copy_from_slice(from);
+        }
+        Ok(read)
+    }
+
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        let mut state = self.fs.0.lock();
+        let fails = state.fails();
+        let position = usize::try_from(position).map_err(io::Error::other)?;
+        let used = state.disk.used();
+        let capacity = state.fault.capacity;
+        let Some(file) = state.disk.files.get_mut(self.file) else { return Err(broken()) };
+        if fails {
+            file.write(position, bytes.get(..bytes.len() / 2).unwrap_or_default());
+            return Err(broken());
+        }
+        let grows = (position + bytes.len()).saturating_sub(file.bytes.len());
+        let room = usize::try_from(capacity.map_or(u64::MAX, |c| c.saturating_sub(used))).unwrap_or(usize::MAX);
+        if grows > room {
+            let fits = bytes.len() - (grows - room);
+            file.write(position, bytes.get(..fits).unwrap_or_default());
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        file.write(position, bytes);
+        Ok(())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        let mut state = self.fs.0.lock();
+        state.call()?;
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        state.disk.files.get_mut(self.file).ok_or_else(broken)?.truncate(len);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.fs.0.lock();
+        let fails = state.fails();
+        let file = state.disk.files.get_mut(self.file).ok_or_else(broken)?;
+        if fails {
+            file.fail_sync();
+            return Err(broken());
+        }
+        file.sync();
+        Ok(())
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        let mut state = self.fs.0.lock();
+        state.call()?;
+        let taken = state.disk.locked.insert(self.file);
+        self.holds_lock.store(taken, std::sync::atomic::Ordering::Relaxed);
+        Ok(taken)
+    }
+}
+
+impl Drop for MemoryFile {
+    fn drop(&mut self) {
+        if self.holds_lock.load(std::sync::atomic::Ordering::Relaxed) {
+            self.fs.0.lock().disk.locked.remove(&self.file);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Floor 1: the only way to a disk.
+//!
+//! The log, the ledger, keys and quarantine do all I/O through [`Fs`] and [`File`], so that tests
+//! can put a disk underneath that loses, tears and refuses ([`MemoryFs`]), and one that mangles
+//! every byte to prove that nobody goes round the seam ([`MangleFs`]).
+
+mod choices;
+mod disk;
+mod mangle;
+mod memory;
+mod real;
+
+pub use choices::Choices;
+pub use mangle::MangleFs;
+pub use memory::{Fault, MemoryFs};
+pub use real::RealFs;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Open {
+    /// For reading; it must exist.
+    Read,
+    /// For reading and writing; it must exist.
+    Write,
+    /// For reading and writing, made empty.
+    Create,
+}
+
+/// A file system, as much of one as a log needs.
+///
+/// What a caller may count on after a crash:
+/// 1. The name of a file MUST be taken as lost until [`Fs::sync_dir`] returned for its directory
+///    after the call that made, renamed or removed it. Names not synced may survive in any combination.
+/// 2. [`Fs::rename`] replaces in one step: after a crash the new name leads to the old file or to
+///    the new one, never to nothing.
+/// 3. What stands behind a name is [`File`]'s business: a synced name of an unsynced file may lead to zeros.
+pub trait Fs: Send + Sync + 'static {
+    /// Makes a directory and those above it; one that exists is left alone.
+    ///
+    /// # Errors
+    /// The system's.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// The names in a directory, in no order.
+    ///
+    /// # Errors
+    /// The system's, `NotFound` among them.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// The system's.
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>>;
+
+    /// Gives a file another name, replacing what had it.
+    ///
+    /// # Errors
+    /// The system's.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a name; whoever has the file open keeps it.
+    ///
+    /// # Errors
+    /// The system's.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the directory's names durable.
+    ///
+    /// # Errors
+    /// The system's. After one the names MUST NOT be relied on.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// An open file; every position is absolute.
+///
+/// What a caller may count on after a crash:
+/// 1. Of bytes written since the last successful [`File::sync`] each sector of 512 bytes may hold
+///    any of its versions, independent of its neighbours, and the length any of its values.
+/// 2. After a failed [`File::sync`] the bytes MUST be taken as lost for good: a later success says
+///    nothing about them (Rebello et al., "Can Applications Recover from fsync Failures?", ATC '20).
+pub trait File: Send + Sync {
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// The system's.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Reads until the buffer is full or the file ends; tells how much that was.
+    ///
+    /// # Errors
+    /// The system's.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// The system's; any part of the bytes may have been written.
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()>;
+
+    /// Cuts the file.
+    ///
+    /// # Errors
+    /// The system's.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+
+    /// Makes bytes and length durable.
+    ///
+    /// # Errors
+    /// The system's; final, see above.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Takes the file's lock for this process; `false` where another one has it.
+    ///
+    /// # Errors
+    /// The system's.
+    fn try_lock(&self) -> io::Result<bool>;
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+/// The system's, and `InvalidData` where it is longer than `limit`.
+pub fn read_all(fs: &dyn Fs, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    let file = fs.open(path, Open::Read)?;
+    let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+    if len > limit {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{len} bytes where at most {limit} belong")));
+    }
+    let mut bytes = vec![0; len];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// Puts a file in place as a whole or not at all: temporary name, sync, rename, sync of the directory.
+///
+/// # Errors
+/// The system's; the old file is then still in place.
+pub fn replace(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = dir.join(format!("{name}.tmp"));
+    let file = fs.open(&temporary, Open::Create)?;
+    file.write_at(bytes, 0)?;
+    file.sync()?;
+    fs.rename(&temporary, &dir.join(name))?;
+    fs.sync_dir(dir)
+}
+
+/// Whether an error says that the disk is full.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,17 @@
+//! Floor 4: the ledger, everything that happened to events and to the listeners.
+//!
+//! It is the second log, of the same format. Each [`Entry`] says one thing that happened; the
+//! [`State`] is their fold, held in memory. A ledger segment begins with a snapshot of the fold,
+//! so that a start reads the newest segment only. Receipts *are* entries.
+
+mod entry;
+mod error;
+mod state;
+mod store;
+mod vault;
+
+pub use entry::{AckedSpan, Entry, Outcome, Sealed, Target, Via};
+pub use error::LedgerError;
+pub use state::{FailedAttempt, State, Subscriber};
+pub use store::{Ledger, Recorded};
+pub use vault::{ConnectorSecrets, SigningSecret, Vault, VaultError};

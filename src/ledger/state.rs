@@ -1,0 +1,303 @@
+//! The fold of all entries: who there is, and how far each has come.
+
+use super::entry::{Entry, Target};
+use crate::codec::{self, CodecError};
+use crate::model::{Filter, Kind, Name, Offset, Span, Spans, SubscriberId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+
+const VERSION: u8 = 1;
+
+/// A connector's event that went wrong and is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedAttempt {
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When the first of them failed.
+    pub first_failure: Timestamp,
+    /// When the next is due.
+    pub next_attempt: Timestamp,
+    /// The status of the last answer.
+    pub status: Option<u16>,
+    /// What went wrong last.
+    pub reason: String,
+}
+
+/// One subscriber or connector, as far as it is durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscriber {
+    /// Its number.
+    pub id: SubscriberId,
+    /// Its name.
+    pub name: Name,
+    /// What it asks for.
+    pub target: Target,
+    /// Patterns, each from an offset on; never empty, ascending.
+    pub patterns: Vec<(Offset, Filter)>,
+    /// Where it began.
+    pub first_cursor: Offset,
+    /// Everything below is done or does not match.
+    pub floor: Offset,
+    /// What is done at or above the floor.
+    pub done: Spans,
+    /// Seeks so far: between two, each event has one receipt.
+    pub seeks: u32,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it last acknowledged.
+    pub last_ack: Option<Timestamp>,
+    /// Events of a connector that are tried again.
+    pub failed: BTreeMap<Offset, FailedAttempt>,
+    /// Failures since the last success.
+    pub failures_in_row: u32,
+    /// Stopped, and why.
+    pub paused: Option<String>,
+    /// What retention took before it was acknowledged, until the listener is past it.
+    pub missed: Option<Span>,
+}
+
+impl Subscriber {
+    /// What kind it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.target.kind()
+    }
+
+    /// The patterns in force now.
+    #[must_use]
+    pub fn channels(&self) -> &Filter {
+        self.target.channels()
+    }
+
+    /// The patterns that were in force at an offset.
+    #[must_use]
+    pub fn channels_at(&self, offset: Offset) -> &Filter {
+        let behind = self.patterns.partition_point(|(from, _)| *from <= offset);
+        self.patterns.get(behind.saturating_sub(1)).map_or(self.channels(), |(_, filter)| filter)
+    }
+
+    /// Whether everything at that offset is done.
+    #[must_use]
+    pub fn is_done(&self, offset: Offset) -> bool {
+        offset < self.floor || self.done.contains(offset)
+    }
+
+    fn finish(&mut self, span: Span) {
+        self.done.insert(span);
+        self.floor = self.done.first_missing(self.floor);
+        self.done.retain_from(self.floor);
+        let floor = self.floor;
+        self.failed.retain(|offset, _| *offset >= floor && !span.contains(*offset));
+        self.missed = self.missed.filter(|missed| missed.to > floor);
+    }
+}
+
+/// The fold.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct State {
+    /// The event log that all this is about.
+    pub event_log: Option<[u8; 16]>,
+    /// The number that the next subscriber gets.
+    pub next_id: u64,
+    /// The oldest event kept.
+    pub start: Offset,
+    /// The event log was durable at least up to here, or an entry would not say what it says (R6).
+    pub proven: Offset,
+    subscribers: BTreeMap<SubscriberId, Subscriber>,
+    #[serde(skip)]
+    by_name: HashMap<Name, SubscriberId>,
+}
+
+impl State {
+    /// The state that a snapshot holds.
+    ///
+    /// # Errors
+    /// Bytes that no version of [`State::encode`] made.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        let mut state: Self = codec::decode(VERSION, bytes)?;
+        state.by_name = state.subscribers.values().map(|s| (s.name.clone(), s.id)).collect();
+        Ok(state)
+    }
+
+    /// The snapshot.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(VERSION, self)
+    }
+
+    /// Who has this name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&Subscriber> {
+        let name = Name::parse("name", name).ok()?;
+        self.by_name.get(&name).and_then(|id| self.subscribers.get(id))
+    }
+
+    /// Who has this number.
+    #[must_use]
+    pub fn get(&self, id: SubscriberId) -> Option<&Subscriber> {
+        self.subscribers.get(&id)
+    }
+
+    /// Everybody, in the order in which they were made.
+    pub fn subscribers(&self) -> impl ExactSizeIterator<Item = &Subscriber> {
+        self.subscribers.values()
+    }
+
+    /// Adds what happened at `time`. Entries about somebody who is gone change nothing.
+    pub fn apply(&mut self, entry: &Entry, time: Timestamp) {
+        self.proven = self.proven.max(entry.proves().unwrap_or_default());
+        match entry {
+            Entry::Began { event_log } => self.event_log = Some(*event_log),
+            Entry::Made { id, name, target, cursor } => self.made(*id, name, target, *cursor, time),
+            Entry::Deleted { id } => {
+                if let Some(gone) = self.subscribers.remove(id) {
+                    self.by_name.remove(&gone.name);
+                }
+            }
+            Entry::Retired { start } => self.start = self.start.max(*start),
+            Entry::Cut { .. } => {}
+            Entry::Changed { id, .. }
+            | Entry::Acked { id, .. }
+            | Entry::Failed { id, .. }
+            | Entry::Dead { id, .. }
+            | Entry::Skipped { id, .. }
+            | Entry::Sought { id, .. }
+            | Entry::Paused { id, .. }
+            | Entry::Resumed { id }
+            | Entry::Missed { id, .. } => {
+                if let Some(subscriber) = self.subscribers.get_mut(id) {
+                    happened(subscriber, entry, time);
+                }
+            }
+        }
+    }
+
+    fn made(&mut self, id: SubscriberId, name: &Name, target: &Target, cursor: Offset, time: Timestamp) {
+        self.next_id = self.next_id.max(id.0 + 1);
+        let subscriber = Subscriber {
+            id,
+            name: name.clone(),
+            target: target.clone(),
+            patterns: vec![(cursor, target.channels().clone())],
+            first_cursor: cursor,
+            floor: cursor,
+            done: Spans::new(),
+            seeks: 0,
+            created: time,
+            last_ack: None,
+            failed: BTreeMap::new(),
+            failures_in_row: 0,
+            paused: None,
+            missed: None,
+        };
+        self.by_name.insert(name.clone(), id);
+        self.subscribers.insert(id, subscriber);
+    }
+}
+
+/// What an entry does to the one whom it is about.
+fn happened(subscriber: &mut Subscriber, entry: &Entry, time: Timestamp) {
+    match entry {
+        Entry::Changed { target, from, .. } => {
+            if subscriber.channels() != target.channels() {
+                subscriber.patterns.retain(|(at, _)| at < from);
+                subscriber.patterns.push((*from, target.channels().clone()));
+            }
+            subscriber.target = target.clone();
+        }
+        Entry::Acked { spans, .. } => {
+            spans.iter().for_each(|acked| subscriber.finish(acked.span));
+            subscriber.last_ack = Some(time);
+            subscriber.failures_in_row = 0;
+        }
+        Entry::Failed { offset, attempts, first_failure, next_attempt, status, reason, .. } => {
+            let failed = FailedAttempt {
+                attempts: *attempts,
+                first_failure: *first_failure,
+                next_attempt: *next_attempt,
+                status: *status,
+                reason: reason.clone(),
+            };
+            subscriber.failed.insert(*offset, failed);
+            subscriber.failures_in_row = subscriber.failures_in_row.saturating_add(1);
+        }
+        Entry::Dead { offset, .. } => subscriber.finish(Span::one(*offset)),
+        Entry::Skipped { spans, .. } => spans.iter().for_each(|span| subscriber.finish(*span)),
+        Entry::Sought { cursor, .. } => {
+            subscriber.floor = *cursor;
+            subscriber.done = Spans::new();
+            subscriber.failed.clear();
+            subscriber.missed = None;
+            subscriber.first_cursor = subscriber.first_cursor.min(*cursor);
+            subscriber.seeks += 1;
+        }
+        Entry::Paused { reason, .. } => subscriber.paused = Some(reason.clone().unwrap_or_default()),
+        Entry::Resumed { .. } => {
+            subscriber.paused = None;
+            subscriber.failures_in_row = 0;
+        }
+        Entry::Missed { span, .. } => {
+            let from = subscriber.missed.map_or(span.from, |missed| missed.from.min(span.from));
+            subscriber.missed = Some(Span::new(from, span.to));
+        }
+        Entry::Began { .. } | Entry::Made { .. } | Entry::Deleted { .. } | Entry::Retired { .. } | Entry::Cut { .. } => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{AckedSpan, Via};
+    use crate::model::SubscriberSettings;
+
+    fn made(id: u64, name: &str) -> Entry {
+        Entry::Made {
+            id: SubscriberId(id),
+            name: Name::parse("name", name).unwrap(),
+            target: Target::Subscriber(SubscriberSettings::new(Filter::parse(&["key.*"]).unwrap())),
+            cursor: Offset(5),
+        }
+    }
+
+    fn acked(id: u64, from: u64, to: u64) -> Entry {
+        let span = Span::new(Offset(from), Offset(to));
+        Entry::Acked {
+            id: SubscriberId(id),
+            spans: vec![AckedSpan { span, attempts: 1 }],
+            via: Via::WebSocket,
+            status: None,
+            latency_ms: None,
+        }
+    }
+
+    #[test]
+    fn the_floor_moves_only_over_what_is_done() {
+        let mut state = State::default();
+        state.apply(&made(0, "a"), Timestamp(1));
+        state.apply(&acked(0, 7, 8), Timestamp(2));
+        assert_eq!(state.named("a").unwrap().floor, Offset(5));
+        state.apply(&acked(0, 5, 7), Timestamp(3));
+        assert_eq!(state.named("a").unwrap().floor, Offset(8));
+        assert_eq!(state.proven, Offset(8));
+    }
+
+    #[test]
+    fn a_name_made_again_is_somebody_else() {
+        let mut state = State::default();
+        state.apply(&made(0, "a"), Timestamp(1));
+        state.apply(&Entry::Deleted { id: SubscriberId(0) }, Timestamp(2));
+        state.apply(&made(1, "a"), Timestamp(3));
+        state.apply(&acked(0, 5, 50), Timestamp(4));
+        assert_eq!(state.named("a").unwrap().floor, Offset(5));
+        assert_eq!(state.next_id, 2);
+    }
+
+    #[test]
+    fn a_snapshot_is_the_state() {
+        let mut state = State::default();
+        state.apply(&Entry::Began { event_log: [7; 16] }, Timestamp(0));
+        state.apply(&made(0, "a"), Timestamp(1));
+        state.apply(&acked(0, 7, 9), Timestamp(2));
+        assert_eq!(State::decode(&state.encode()).unwrap(), state);
+    }
+}

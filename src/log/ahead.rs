@@ -1,0 +1,162 @@
+//! The next segment, zero-filled ahead on a thread of its own.
+//!
+//! Overwriting zeros that are already on disk makes a sync cheaper than growing a file, and filling
+//! inline would stall publishers for tens of milliseconds (`docs/PERFORMANCE.md`).
+
+use super::names;
+use crate::fs::{self, File, Fs, Open};
+use parking_lot::{Condvar, Mutex};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Bytes written between two pauses.
+const CHUNK: usize = 1 << 20;
+/// The pause that leaves the disk to the committing thread.
+const PAUSE: Duration = Duration::from_millis(2);
+/// How often a full disk is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+enum Slot {
+    /// Being filled.
+    Filling,
+    /// Filled and synced, under the name `next.tmp`.
+    Ready(Arc<dyn File>),
+    /// Not fillable now; tried again.
+    Refused(io::ErrorKind),
+    /// Nobody wants one any more.
+    Stopped,
+}
+
+struct Shared {
+    slot: Mutex<Slot>,
+    changed: Condvar,
+}
+
+/// Where the writer takes its next segment from.
+pub(crate) struct Ahead {
+    fs: Arc<dyn Fs>,
+    path: PathBuf,
+    bytes: u64,
+    filler: Option<(Arc<Shared>, JoinHandle<()>)>,
+}
+
+impl Ahead {
+    /// Begins to fill at once where `fill` says so; otherwise segments are made when they are needed.
+    pub(crate) fn new(fs: Arc<dyn Fs>, dir: &Path, bytes: u64, fill: bool) -> io::Result<Self> {
+        let path = dir.join(names::NEXT);
+        let mut ahead = Self { fs, path, bytes, filler: None };
+        if fill {
+            let shared = Arc::new(Shared { slot: Mutex::new(Slot::Filling), changed: Condvar::new() });
+            let (fs, path, theirs) = (Arc::clone(&ahead.fs), ahead.path.clone(), Arc::clone(&shared));
+            let thread = std::thread::Builder::new()
+                .name("fill-ahead".to_owned())
+                .spawn(move || run(&*fs, &path, bytes, &theirs))?;
+            ahead.filler = Some((shared, thread));
+        }
+        Ok(ahead)
+    }
+
+    /// The next segment's file, still named `next.tmp`, zeros only.
+    ///
+    /// # Errors
+    /// Where it could not be filled; a full disk among them.
+    pub(crate) fn take(&self) -> io::Result<Arc<dyn File>> {
+        let Some((shared, _)) = &self.filler else { return self.fs.open(&self.path, Open::Create) };
+        let mut slot = shared.slot.lock();
+        loop {
+            match &*slot {
+                Slot::Filling => shared.changed.wait(&mut slot),
+                Slot::Ready(file) => {
+                    let file = Arc::clone(file);
+                    return Ok(file);
+                }
+                Slot::Refused(kind) => return Err((*kind).into()),
+                Slot::Stopped => return Err(io::ErrorKind::BrokenPipe.into()),
+            }
+        }
+    }
+
+    /// Says that the file has its place under another name now, and that another one is wanted.
+    pub(crate) fn taken(&self) {
+        if let Some((shared, _)) = &self.filler {
+            *shared.slot.lock() = Slot::Filling;
+            shared.changed.notify_all();
+        }
+    }
+
+    /// Whether a next segment can be had without waiting for space.
+    pub(crate) fn refused(&self) -> bool {
+        self.filler.as_ref().is_some_and(|(shared, _)| matches!(*shared.slot.lock(), Slot::Refused(_)))
+    }
+
+    /// Bytes of a filled segment; 0 where segments grow.
+    pub(crate) fn filled_bytes(&self) -> u64 {
+        if self.filler.is_some() { self.bytes } else { 0 }
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        if let Some((shared, thread)) = self.filler.take() {
+            *shared.slot.lock() = Slot::Stopped;
+            shared.changed.notify_all();
+            if thread.join().is_err() {
+                tracing::error!("the thread that fills segments ahead panicked");
+            }
+        }
+    }
+}
+
+fn run(fs: &dyn Fs, path: &Path, bytes: u64, shared: &Shared) {
+    loop {
+        let filled = fill(fs, path, bytes, shared);
+        let mut slot = shared.slot.lock();
+        match (&*slot, filled) {
+            (Slot::Stopped, _) => return,
+            (_, Ok(file)) => {
+                *slot = Slot::Ready(file);
+                shared.changed.notify_all();
+                while matches!(*slot, Slot::Ready(_)) {
+                    shared.changed.wait(&mut slot);
+                }
+            }
+            (_, Err(error)) => {
+                tracing::warn!(path = %path.display(), %error, "the next segment cannot be filled ahead");
+                // Half a file would keep the last of the space from everyone else.
+                if fs::is_full(&error)
+                    && let Err(error) = fs.open(path, Open::Write).and_then(|file| file.truncate(0))
+                {
+                    tracing::warn!(path = %path.display(), %error, "the half-filled segment cannot be emptied");
+                }
+                *slot = Slot::Refused(error.kind());
+                shared.changed.notify_all();
+                shared.changed.wait_for(&mut slot, RETRY);
+            }
+        }
+        if matches!(*slot, Slot::Stopped) {
+            return;
+        }
+    }
+}
+
+fn fill(fs: &dyn Fs, path: &Path, bytes: u64, shared: &Shared) -> io::Result<Arc<dyn File>> {
+    let file = fs.open(path, Open::Create)?;
+    let zeros = vec![0; CHUNK];
+    let mut at = 0;
+    while at < bytes {
+        let len = CHUNK.min(usize::try_from(bytes - at).unwrap_or(CHUNK));
+        file.write_at(zeros.get(..len).unwrap_or_default(), at)?;
+        file.sync()?;
+        at += len as u64;
+        let mut slot = shared.slot.lock();
+        if matches!(*slot, Slot::Stopped) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        // The wait ends early when the writer stops.
+        shared.changed.wait_for(&mut slot, PAUSE);
+    }
+    Ok(file)
+}

@@ -1,0 +1,131 @@
+//! `durable.meta`: how far the log was synced, as evidence that does not lie in the log (R6).
+
+use super::bytes::{take, u32_at, u64_at};
+use super::error::{Damage, LogError};
+use super::{LogKind, names, segment::FORMAT_VERSION};
+use crate::fs::{self, File, Fs, Open};
+use crate::model::{Offset, Span};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const META_MAGIC: [u8; 8] = *b"STENTMET";
+const SLOT_BYTES: usize = 80;
+/// Each slot has a sector of its own, so that a torn write costs one at most.
+const SLOT_STRIDE: usize = 512;
+
+/// What was known to be on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Durable {
+    /// Counts the writes; the higher one of two slots is the newer.
+    pub(crate) sequence: u64,
+    pub(crate) log_id: [u8; 16],
+    /// The offset after the last synced record.
+    pub(crate) committed: Offset,
+    /// The active segment.
+    pub(crate) segment: Offset,
+    /// The end of the last synced record in it.
+    pub(crate) position: u64,
+}
+
+/// The open file.
+pub(crate) struct Meta {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    kind: LogKind,
+    pub(crate) latest: Durable,
+}
+
+fn encode(kind: LogKind, durable: &Durable) -> Vec<u8> {
+    let mut out = Vec::with_capacity(SLOT_BYTES);
+    out.extend_from_slice(&META_MAGIC);
+    out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+    out.extend_from_slice(&(kind as u32).to_le_bytes());
+    out.extend_from_slice(&durable.log_id);
+    for number in [durable.sequence, durable.committed.0, durable.segment.0, durable.position] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out.resize(SLOT_BYTES - 4, 0);
+    out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
+    out
+}
+
+fn decode(kind: LogKind, slot: &[u8]) -> Option<Result<Durable, u32>> {
+    let slot = slot.get(..SLOT_BYTES)?;
+    let crc = crc32fast::hash(slot.get(..SLOT_BYTES - 4)?);
+    if !slot.starts_with(&META_MAGIC) || u32_at(slot, SLOT_BYTES - 4) != crc || u32_at(slot, 12) != kind as u32 {
+        return None;
+    }
+    let version = u32_at(slot, 8);
+    if version != FORMAT_VERSION {
+        return Some(Err(version));
+    }
+    Some(Ok(Durable {
+        log_id: take(slot, 16),
+        sequence: u64_at(slot, 32),
+        committed: Offset(u64_at(slot, 40)),
+        segment: Offset(u64_at(slot, 48)),
+        position: u64_at(slot, 56),
+    }))
+}
+
+impl Meta {
+    /// Makes the file for a new log; durable before any segment is (R8).
+    pub(crate) fn create(fs: &dyn Fs, dir: &Path, kind: LogKind, log_id: [u8; 16]) -> Result<Self, LogError> {
+        let path = dir.join(names::META);
+        let latest = Durable { sequence: 0, log_id, committed: Offset::ZERO, segment: Offset::ZERO, position: 0 };
+        let mut bytes = encode(kind, &latest);
+        bytes.resize(2 * SLOT_STRIDE, 0);
+        fs::replace(fs, dir, names::META, &bytes).map_err(LogError::io(&path))?;
+        let file = fs.open(&path, Open::Write).map_err(LogError::io(&path))?;
+        Ok(Self { file, path, kind, latest })
+    }
+
+    /// Reads the newer of the two slots; `None` where there is no file.
+    pub(crate) fn read(fs: &dyn Fs, dir: &Path, kind: LogKind) -> Result<Option<Durable>, LogError> {
+        let path = dir.join(names::META);
+        let bytes = match fs::read_all(fs, &path, 4096) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(LogError::io(&path))?,
+        };
+        let slots = [decode(kind, &bytes), decode(kind, bytes.get(SLOT_STRIDE..).unwrap_or_default())];
+        let mut newest: Option<Durable> = None;
+        for slot in slots.into_iter().flatten() {
+            let slot = slot
+                .map_err(|found| LogError::Unknown { path: path.clone(), what: "format version", found })?;
+            newest = newest.filter(|other| other.sequence >= slot.sequence).or(Some(slot));
+        }
+        let damage = || Damage {
+            path: path.clone(),
+            position: 0,
+            span: Span::new(Offset::ZERO, Offset::ZERO),
+            detail: "neither slot is valid, so how far the log was durable is not known".to_owned(),
+        };
+        newest.map(Some).ok_or_else(|| damage().into())
+    }
+
+    /// Opens the file to go on from `latest`.
+    pub(crate) fn open(fs: &dyn Fs, dir: &Path, kind: LogKind, latest: Durable) -> Result<Self, LogError> {
+        let path = dir.join(names::META);
+        let file = fs.open(&path, Open::Write).map_err(LogError::io(&path))?;
+        Ok(Self { file, path, kind, latest })
+    }
+
+    /// Notes a new end, over the older slot. Survives a kill of the process; a power cut only after [`Meta::sync`].
+    pub(crate) fn write(&mut self, committed: Offset, segment: Offset, position: u64) -> io::Result<()> {
+        let next =
+            Durable { sequence: self.latest.sequence + 1, committed, segment, position, log_id: self.latest.log_id };
+        let at = next.sequence % 2 * SLOT_STRIDE as u64;
+        self.file.write_at(&encode(self.kind, &next), at)?;
+        self.latest = next;
+        Ok(())
+    }
+
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}

@@ -1,0 +1,391 @@
+//! Opening a log: what is there, what a crash tore off, what is damaged (R3 to R9).
+
+use super::error::{Damage, LogError};
+use super::meta::{Durable, Meta};
+use super::record::{self, Bad};
+use super::scan::{self, Scanned};
+use super::segment::{self, BadHeader, FOOTER_BYTES, Footer, SegmentHeader};
+use super::segments::{Extent, OnDamage, Segment, Segments};
+use super::{LogOptions, Recover, names};
+use crate::fs::{File, Fs, Open};
+use crate::model::{Offset, Span, Timestamp};
+use parking_lot::RwLock;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A torn tail that recovery cut: bytes that nobody was ever told were safe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The segment.
+    pub path: PathBuf,
+    /// Where the log ends now.
+    pub position: u64,
+    /// Bytes set aside.
+    pub bytes: u64,
+    /// Where they lie now.
+    pub quarantined: PathBuf,
+}
+
+/// A log as found, before it is written to.
+pub struct Recovered {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) options: LogOptions,
+    pub(crate) segments: Arc<Segments>,
+    pub(crate) meta: Meta,
+    /// The unsealed last segment's running state; none where the next write begins a segment.
+    pub(crate) active: Option<Scanned>,
+    /// What was cut.
+    pub cut: Option<Cut>,
+    /// What is damaged; empty unless opened with [`Recover::ServeReadable`].
+    pub damage: Vec<Damage>,
+}
+
+struct Found {
+    header: SegmentHeader,
+    path: PathBuf,
+    file: Arc<dyn File>,
+    len: u64,
+}
+
+/// Opens the log in `options.dir`, making it where there is none.
+///
+/// # Errors
+/// Damage and lost data, unless they are to be served around; unknown versions; the file system's.
+pub fn recover(fs: Arc<dyn Fs>, options: LogOptions) -> Result<Recovered, LogError> {
+    let dir = options.dir.clone();
+    fs.create_dir(&dir).map_err(LogError::io(&dir))?;
+    let mut firsts: Vec<Offset> =
+        fs.list(&dir).map_err(LogError::io(&dir))?.iter().filter_map(|name| names::parse_segment(name)).collect();
+    firsts.sort_unstable();
+    let mut walk = Walk { fs: &*fs, options: &options, damage: Vec::new(), cut: None, log_id: None };
+    let durable = walk.durable(&firsts)?;
+    walk.log_id = durable.map(|durable| durable.log_id);
+    let (list, active) = walk.segments(&firsts, durable)?;
+    walk.check_end(&list, durable)?;
+    let Walk { damage, cut, .. } = walk;
+    let on_damage = if damage.is_empty() { OnDamage::Fail } else { OnDamage::Tell };
+    let meta = match durable {
+        Some(durable) => Meta::open(&*fs, &dir, options.kind, durable)?,
+        None => Meta::create(&*fs, &dir, options.kind, options.new_id)?,
+    };
+    let segments = Arc::new(Segments::new(&dir, list, on_damage));
+    let mut recovered = Recovered { fs, options, segments, meta, active, cut, damage };
+    if recovered.damage.is_empty() {
+        recovered.write_again(durable)?;
+    }
+    Ok(recovered)
+}
+
+/// One pass over a log's files, and what it met.
+struct Walk<'a> {
+    fs: &'a dyn Fs,
+    options: &'a LogOptions,
+    damage: Vec<Damage>,
+    cut: Option<Cut>,
+    log_id: Option<[u8; 16]>,
+}
+
+impl Walk<'_> {
+    /// Damage ends the opening, unless what is readable is to be served.
+    fn met(&mut self, damage: Damage) -> Result<(), LogError> {
+        if self.options.recover == Recover::Refuse {
+            return Err(damage.into());
+        }
+        tracing::error!(%damage, "serving what is readable");
+        self.damage.push(damage);
+        Ok(())
+    }
+
+    fn durable(&mut self, firsts: &[Offset]) -> Result<Option<Durable>, LogError> {
+        match Meta::read(self.fs, &self.options.dir, self.options.kind) {
+            Ok(None) if firsts.is_empty() => Ok(None),
+            Ok(None) => {
+                let damage = Damage {
+                    path: self.options.dir.join(names::META),
+                    position: 0,
+                    span: Span::new(Offset::ZERO, Offset::ZERO),
+                    detail: "is missing beside segments, so how far the log was durable is not known".to_owned(),
+                };
+                self.met(damage).map(|()| None)
+            }
+            Err(LogError::Damaged(damage)) => self.met(damage).map(|()| None),
+            other => other,
+        }
+    }
+
+    fn segments(
+        &mut self,
+        firsts: &[Offset],
+        durable: Option<Durable>,
+    ) -> Result<(Vec<Arc<Segment>>, Option<Scanned>), LogError> {
+        let mut list: Vec<Arc<Segment>> = Vec::new();
+        let mut active = None;
+        let mut expected: Option<Offset> = None;
+        for (n, first) in firsts.iter().enumerate() {
+            let last = n + 1 == firsts.len();
+            let Some(found) = self.open_segment(*first)? else {
+                continue;
+            };
+            if expected.is_some_and(|expected| expected != *first) {
+                let from = expected.unwrap_or_default();
+                let span = Span::new(from.min(*first), (*first).max(from));
+                self.met(Damage { path: found.path.clone(), position: 0, span, detail: "a hole in offsets before it".into() })?;
+            }
+            let extent = match self.footer(&found)? {
+                Some(footer) => sealed(footer),
+                None => {
+                    let (extent, running) = self.unsealed(&found, last, durable)?;
+                    if last {
+                        active = running;
+                    }
+                    extent
+                }
+            };
+            expected = Some(extent.next);
+            let Found { header, path, file, .. } = found;
+            list.push(Arc::new(Segment {
+                header,
+                path,
+                file,
+                extent: RwLock::new(extent),
+                index: RwLock::new(None),
+            }));
+        }
+        if let Some(oldest) = list.first()
+            && oldest.first() > self.options.start
+        {
+            let span = Span::new(self.options.start, oldest.first());
+            self.met(Damage { path: oldest.path.clone(), position: 0, span, detail: "the segments before it are missing".into() })?;
+        }
+        Ok((list, active))
+    }
+
+    /// Opens one segment; `None` where its header is damaged and it is served around.
+    fn open_segment(&mut self, first: Offset) -> Result<Option<Found>, LogError> {
+        let path = self.options.dir.join(names::segment(first));
+        let how = if self.options.recover == Recover::Refuse { Open::Write } else { Open::Read };
+        let file = self.fs.open(&path, how).map_err(LogError::io(&path))?;
+        let len = file.len().map_err(LogError::io(&path))?;
+        let mut bytes = vec![0; segment::DATA_START as usize];
+        let read = file.read_at(&mut bytes, 0).map_err(LogError::io(&path))?;
+        bytes.truncate(read);
+        let (header, both) = match SegmentHeader::decode(&bytes) {
+            Ok(decoded) => decoded,
+            Err(BadHeader::Version(found)) => return Err(LogError::Unknown { path, what: "format version", found }),
+            Err(BadHeader::Damaged) => {
+                let detail = "neither copy of the segment's header is valid, or they differ".to_owned();
+                self.met(Damage { path, position: 0, span: Span::new(first, first), detail })?;
+                return Ok(None);
+            }
+        };
+        if header.kind != self.options.kind || header.first != first || self.log_id.is_some_and(|id| id != header.log_id) {
+            let detail = "a segment of another log or another place".to_owned();
+            self.met(Damage { path, position: 0, span: Span::new(first, first), detail })?;
+            return Ok(None);
+        }
+        if !both {
+            tracing::warn!(path = %path.display(), "one of the two copies of the segment's header is damaged");
+        }
+        self.log_id = Some(header.log_id);
+        Ok(Some(Found { header, path, file, len }))
+    }
+
+    /// The footer at the very end of the file, if that is what stands there.
+    fn footer(&self, found: &Found) -> Result<Option<Footer>, LogError> {
+        let Some(at) = found.len.checked_sub(FOOTER_BYTES as u64) else { return Ok(None) };
+        let mut bytes = vec![0; FOOTER_BYTES];
+        found.file.read_at(&mut bytes, at).map_err(LogError::io(&found.path))?;
+        let footer = Footer::decode(&bytes, found.header.nonce);
+        Ok(footer.filter(|footer| footer.position == at && footer.first == found.header.first))
+    }
+
+    /// A segment without a footer at its end: the active one, or damage.
+    fn unsealed(
+        &mut self,
+        found: &Found,
+        last: bool,
+        durable: Option<Durable>,
+    ) -> Result<(Extent, Option<Scanned>), LogError> {
+        let len = usize::try_from(found.len).map_err(|_| LogError::io(&found.path)(io::ErrorKind::InvalidData.into()))?;
+        let mut bytes = vec![0; len];
+        let read = found.file.read_at(&mut bytes, 0).map_err(LogError::io(&found.path))?;
+        bytes.truncate(read);
+        let (good, before_batch) = scan::scan(&bytes, &found.header);
+        let whole = bytes.len();
+        // Zeros filled ahead tell nothing; what is searched below ends with the last byte that was written.
+        bytes.truncate((good.end + written(bytes.get(good.end..).unwrap_or_default()) + FOOTER_BYTES).min(whole));
+        if let Bad::Kind(kind) = good.stop {
+            return Err(LogError::Unknown { path: found.path.clone(), what: "record kind", found: kind });
+        }
+        let seal = bytes.get(good.end..).and_then(|rest| Footer::decode(rest, found.header.nonce));
+        if let Some(footer) = seal.filter(|footer| before_batch.is_none() && matches(footer, &good)) {
+            return self.finish_seal(found, footer);
+        }
+        let damage = self.judge(found, &bytes, &good, last, durable);
+        let kept = before_batch.unwrap_or_else(|| good.clone());
+        let extent =
+            Extent { end: kept.end as u64, next: kept.next, last_time: kept.last_time, footer: None };
+        if let Some(damage) = damage {
+            let to = damage.span.to;
+            self.met(damage)?;
+            // Served around: readers go as far as valid records do, and meet the damage on their way.
+            let extent = Extent { end: bytes.len() as u64, next: to.max(kept.next), ..extent };
+            return Ok((extent, None));
+        }
+        self.cut_tail(found, &bytes, kept.end)?;
+        Ok((extent, Some(kept)))
+    }
+
+    /// Whether what stands behind the last good record is damage rather than a torn tail (R3, R6).
+    fn judge(&self, found: &Found, bytes: &[u8], good: &Scanned, last: bool, durable: Option<Durable>) -> Option<Damage> {
+        let damage = |to: Offset, detail: &str| {
+            let span = Span::new(good.next, to.max(good.next));
+            Some(Damage { path: found.path.clone(), position: good.end as u64, span, detail: detail.to_owned() })
+        };
+        if !last {
+            let to = end_of_valid(bytes, good, found.header.nonce);
+            return damage(to, "not the newest segment, and its footer is missing or wrong");
+        }
+        let mut at = good.end + 1;
+        while let Some((position, header)) = record::find_header(bytes, at, found.header.nonce) {
+            if header.durable > good.next {
+                let to = end_of_valid(bytes, good, found.header.nonce);
+                return damage(to, "a bad record, and a later one that was written after it was synced");
+            }
+            at = position + 1;
+        }
+        if let Some(footer) = segment::find_footer(bytes, good.end, found.header.nonce) {
+            return damage(footer.next, "a bad record before the segment's footer");
+        }
+        let committed = durable.filter(|d| d.segment == found.header.first).map(|d| d.committed);
+        if committed.is_some_and(|committed| committed > good.next) {
+            return damage(committed.unwrap_or_default(), "a bad record, and durable.meta says that it was synced");
+        }
+        None
+    }
+
+    /// A crash came between writing the footer and cutting the file to it: the rest of that step.
+    fn finish_seal(&self, found: &Found, footer: Footer) -> Result<(Extent, Option<Scanned>), LogError> {
+        let end = footer.position + FOOTER_BYTES as u64;
+        if found.len > end && self.options.recover == Recover::Refuse {
+            found.file.truncate(end).and_then(|()| found.file.sync()).map_err(LogError::io(&found.path))?;
+        }
+        Ok((sealed(footer), None))
+    }
+
+    /// Sets the torn tail aside and cuts it off (R4).
+    fn cut_tail(&mut self, found: &Found, bytes: &[u8], end: usize) -> Result<(), LogError> {
+        let rest = bytes.get(end..).unwrap_or_default();
+        let torn = rest.get(..written(rest)).unwrap_or_default();
+        if torn.is_empty() || self.options.recover == Recover::ServeReadable {
+            return Ok(());
+        }
+        let name = names::quarantined(
+            self.options.kind.as_str(),
+            found.header.first,
+            end as u64,
+            crc32fast::hash(torn),
+        );
+        let quarantine = &self.options.quarantine;
+        let keep = self.fs.create_dir(quarantine).and_then(|()| crate::fs::replace(self.fs, quarantine, &name, torn));
+        keep.map_err(LogError::io(quarantine))?;
+        found.file.truncate(end as u64).and_then(|()| found.file.sync()).map_err(LogError::io(&found.path))?;
+        let quarantined = quarantine.join(name);
+        tracing::warn!(
+            segment = %found.path.display(), position = end, bytes = torn.len(), quarantined = %quarantined.display(),
+            "cut a torn tail: it was never acknowledged"
+        );
+        self.cut =
+            Some(Cut { path: found.path.clone(), position: end as u64, bytes: torn.len() as u64, quarantined });
+        Ok(())
+    }
+
+    /// Holds the end that was found against the evidence (R6).
+    fn check_end(&mut self, list: &[Arc<Segment>], durable: Option<Durable>) -> Result<(), LogError> {
+        let recovered = list.last().map_or(Offset::ZERO, |segment| segment.next());
+        let Some(proven) = durable.map(|durable| durable.committed).filter(|proven| *proven > recovered) else {
+            return Ok(());
+        };
+        let dir = self.options.dir.clone();
+        if self.options.recover == Recover::Refuse {
+            return Err(LogError::LostData { dir, recovered, proven, evidence: "durable.meta" });
+        }
+        let detail = "the log ends before what durable.meta says was synced".to_owned();
+        self.met(Damage { path: dir, position: 0, span: Span::new(recovered, proven), detail })
+    }
+}
+
+/// Bytes up to and with the last one that is not zero.
+fn written(bytes: &[u8]) -> usize {
+    const CHUNK: usize = 4096;
+    let zero_chunks = bytes.rchunks(CHUNK).take_while(|chunk| chunk.iter().all(|b| *b == 0)).count();
+    let rest = bytes.get(..bytes.len().saturating_sub(zero_chunks * CHUNK)).unwrap_or_default();
+    rest.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1)
+}
+
+fn sealed(footer: Footer) -> Extent {
+    Extent { end: footer.position, next: footer.next, last_time: footer.last_time, footer: Some(footer) }
+}
+
+fn matches(footer: &Footer, good: &Scanned) -> bool {
+    use sha2::Digest as _;
+    footer.next == good.next
+        && footer.count == good.count
+        && footer.position == good.end as u64
+        && footer.digest == <[u8; 32]>::from(good.digest.clone().finalize())
+}
+
+/// The offset after the last valid record anywhere behind the good ones.
+fn end_of_valid(bytes: &[u8], good: &Scanned, nonce: u64) -> Offset {
+    let mut end = good.next;
+    let mut at = good.end;
+    while let Some((position, header)) = record::find_header(bytes, at, nonce) {
+        end = end.max(header.offset.next());
+        at = position + 1;
+    }
+    end
+}
+
+impl Recovered {
+    /// After an unclean stop the page cache is not trusted: what lies beyond the evidence is written again
+    /// in place and synced, before anybody relies on it (R7).
+    fn write_again(&mut self, durable: Option<Durable>) -> Result<(), LogError> {
+        let (Some(durable), Some(segment)) = (durable, self.segments.list().pop()) else { return Ok(()) };
+        let extent = *segment.extent.read();
+        let from = if durable.segment == segment.first() {
+            durable.position.max(segment.header.records_start())
+        } else {
+            segment.header.records_start()
+        };
+        if extent.footer.is_none() && extent.end > from {
+            let len = usize::try_from(extent.end - from).unwrap_or(usize::MAX);
+            let bytes = segment.read_bytes(from, len)?;
+            let again = segment.file.write_at(&bytes, from).and_then(|()| segment.file.sync());
+            again.map_err(LogError::io(&segment.path))?;
+        }
+        if extent.next != durable.committed || durable.segment != segment.first() {
+            let noted = self.meta.write(extent.next, segment.first(), extent.end).and_then(|()| self.meta.sync());
+            noted.map_err(LogError::io(self.meta.path()))?;
+        }
+        Ok(())
+    }
+
+    /// The log's id.
+    #[must_use]
+    pub fn log_id(&self) -> [u8; 16] {
+        self.meta.latest.log_id
+    }
+
+    /// What can be read of it.
+    #[must_use]
+    pub fn segments(&self) -> Arc<Segments> {
+        Arc::clone(&self.segments)
+    }
+
+    /// The time of the newest record.
+    #[must_use]
+    pub fn last_time(&self) -> Timestamp {
+        self.segments.list().last().map_or(Timestamp(0), |segment| segment.last_time())
+    }
+}

@@ -1,0 +1,187 @@
+//! Going through a segment's records: a block for a reader, the whole for recovery and the index.
+
+use super::error::LogError;
+use super::index::{Index, Mark};
+use super::record::{self, Bad, MAGIC, RecordHeader};
+use super::segment::SegmentHeader;
+use super::segments::{Block, Extent, Hint, Record, Segment, fits, resync};
+use crate::model::{Offset, Span, Timestamp, limits};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+/// What the records at the start of a segment amount to, up to the first bytes that are none.
+#[derive(Clone)]
+pub(crate) struct Scanned {
+    /// Where the last good record ends.
+    pub(crate) end: usize,
+    /// The offset after it.
+    pub(crate) next: Offset,
+    /// The last good record's time.
+    pub(crate) last_time: Timestamp,
+    /// Good records.
+    pub(crate) count: u64,
+    /// The running digest of the footer.
+    pub(crate) digest: Sha256,
+    /// Why the next bytes are no record.
+    pub(crate) stop: Bad,
+}
+
+/// Goes through all records of a segment's bytes.
+///
+/// Where the records end inside an atomic batch, the second result is the state before that batch.
+pub(crate) fn scan(bytes: &[u8], header: &SegmentHeader) -> (Scanned, Option<Scanned>) {
+    let mut now = Scanned {
+        end: usize::try_from(header.records_start()).unwrap_or(usize::MAX),
+        next: header.first,
+        last_time: header.time_floor,
+        count: 0,
+        digest: Sha256::new(),
+        stop: Bad::Blank,
+    };
+    let mut group = header.first;
+    let mut before_batch: Option<(Scanned, u32)> = None;
+    loop {
+        let rest = bytes.get(now.end..).unwrap_or_default();
+        let record = match record::parse(rest, header.nonce, MAGIC) {
+            Ok((record, _)) => record,
+            Err(bad) => {
+                now.stop = bad;
+                break;
+            }
+        };
+        // A group begins where its own first offset stands, or goes on from the record before.
+        let in_group = record.durable == now.next || (record.durable == group && now.count > 0);
+        let batch_goes_on = before_batch.as_ref().is_none_or(|(_, left)| record.batch_left + 1 == *left);
+        if !fits(&record, now.next) || !in_group || record.time < now.last_time || !batch_goes_on {
+            now.stop = Bad::Header;
+            break;
+        }
+        if record.batch_left > 0 && before_batch.is_none() {
+            before_batch = Some((now.clone(), record.batch_left));
+        } else if record.batch_left == 0 {
+            before_batch = None;
+        } else if let Some((_, left)) = &mut before_batch {
+            *left = record.batch_left;
+        }
+        group = record.durable;
+        note_digest(&mut now.digest, rest, &record);
+        now.end += record.record_len();
+        now.next = record.offset.next();
+        now.last_time = record.time;
+        now.count += 1;
+    }
+    let before = before_batch.map(|(mut before, _)| {
+        before.stop = now.stop;
+        before
+    });
+    (now, before)
+}
+
+/// Adds a record to the digest that the footer holds: both of its CRCs.
+pub(crate) fn note_digest(digest: &mut Sha256, encoded: &[u8], header: &RecordHeader) {
+    digest.update(encoded.get(4..8).unwrap_or_default());
+    digest.update(header.body_crc.to_le_bytes());
+}
+
+/// Reads a block: from a known place, the records at or after `from`.
+pub(crate) fn read_block(
+    segment: &Segment,
+    extent: &Extent,
+    offset: Offset,
+    position: u64,
+    from: Offset,
+    max_bytes: usize,
+) -> Result<Block, LogError> {
+    let mut at = offset;
+    let mut position = position;
+    let mut len = max_bytes.max(limits::READ_BLOCK_BYTES);
+    let mut records = Vec::new();
+    while records.is_empty() && at < extent.next {
+        let left = usize::try_from(extent.end - position).unwrap_or(usize::MAX);
+        let block = Bytes::from(segment.read_bytes(position, len.min(left))?);
+        let mut used = 0;
+        while at < extent.next {
+            let rest = block.get(used..).unwrap_or_default();
+            // What lies before `from` is passed over by its header alone.
+            let parsed = if at < from {
+                record::parse_header(rest, segment.header.nonce, MAGIC)
+            } else {
+                record::parse(rest, segment.header.nonce, MAGIC).map(|(header, _)| header)
+            };
+            let header = match parsed {
+                Ok(header) if fits(&header, at) => header,
+                Err(Bad::Short { needed }) if block.len() < left => {
+                    len = len.max(needed);
+                    break;
+                }
+                Err(Bad::Kind(found)) => {
+                    return Err(LogError::Unknown { path: segment.path.clone(), what: "record kind", found });
+                }
+                Err(_) | Ok(_) if !records.is_empty() => break,
+                bad => return Err(damaged(segment, extent, position + used as u64, at, bad.err())),
+            };
+            if at >= from {
+                let body = block.slice(used + record::HEADER_BYTES..used + header.record_len());
+                records.push(Record { header, body });
+            }
+            used += header.record_len();
+            at = at.next();
+        }
+        position += used as u64;
+    }
+    let hint = Some(Hint { segment: segment.first(), offset: at, position });
+    Ok(Block { records, next: at, hint, gap: None })
+}
+
+fn damaged(segment: &Segment, extent: &Extent, position: u64, at: Offset, bad: Option<Bad>) -> LogError {
+    let detail = match bad {
+        Some(Bad::Body(_)) => "the body's checksum does not hold",
+        Some(Bad::Blank) => "zeros where a record belongs",
+        Some(Bad::Short { .. }) => "the file ends inside a record",
+        Some(Bad::Header | Bad::Kind(_)) => "no valid record header",
+        None => "a valid record of another place",
+    };
+    let rest = usize::try_from(extent.end.saturating_sub(position)).unwrap_or(usize::MAX);
+    match segment.read_bytes(position, rest) {
+        Err(error) => error,
+        Ok(bytes) => {
+            let behind = resync(&bytes, 1, segment.header.nonce, at, extent.next);
+            segment.damage(position, Span::new(at, behind.map_or(extent.next, |(_, to)| to)), detail).into()
+        }
+    }
+}
+
+/// Goes through a segment's headers for its index.
+pub(crate) fn build_index(segment: &Segment) -> Result<Index, LogError> {
+    let extent = *segment.extent.read();
+    let mut index = Index::default();
+    let mut hint = Hint {
+        segment: segment.first(),
+        offset: segment.first(),
+        position: segment.header.records_start(),
+    };
+    while hint.offset < extent.next {
+        let block = match read_block(segment, &extent, hint.offset, hint.position, hint.offset, limits::READ_BLOCK_BYTES) {
+            // What lies behind damage is found from a mark of its own: the next record that is whole.
+            Err(LogError::Damaged(damage)) => {
+                let rest = usize::try_from(extent.end.saturating_sub(damage.position)).unwrap_or(usize::MAX);
+                let bytes = segment.read_bytes(damage.position, rest)?;
+                let behind = resync(&bytes, 1, segment.header.nonce, damage.span.from, extent.next);
+                let Some((found, offset)) = behind else { break };
+                let position = damage.position + found as u64;
+                index.force(Mark { offset, time: segment.header.time_floor, position });
+                hint = Hint { segment: segment.first(), offset, position };
+                continue;
+            }
+            other => other?,
+        };
+        let mut position = hint.position;
+        for record in &block.records {
+            index.note(Mark { offset: record.header.offset, time: record.header.time, position });
+            position += record.header.record_len() as u64;
+        }
+        let Some(next) = block.hint else { break };
+        hint = next;
+    }
+    Ok(index)
+}

@@ -1,0 +1,198 @@
+//! Checking a log that nobody has open: every checksum, every offset, every footer.
+
+use super::error::LogError;
+use super::meta::Meta;
+use super::record::{self, Bad, RecordHeader};
+use super::scan;
+use super::segment::{self, BadHeader, Footer, SegmentHeader};
+use super::{LogKind, names};
+use crate::fs::{Fs, Open};
+use crate::model::{Offset, Span};
+use sha2::Digest as _;
+use std::path::{Path, PathBuf};
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Which file.
+    pub path: PathBuf,
+    /// The byte at which it shows.
+    pub position: u64,
+    /// The offsets concerned.
+    pub span: Span,
+    /// What it is.
+    pub detail: String,
+    /// Whether it is harm; a torn tail is not, the next start sets it aside.
+    pub harm: bool,
+}
+
+/// What a check of a log found.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// Everything that is not as it should be.
+    pub findings: Vec<Finding>,
+    /// Records whose checksums hold.
+    pub records: u64,
+    /// Segments looked at.
+    pub segments: u64,
+    /// The oldest offset.
+    pub start: Offset,
+    /// The offset after the newest record.
+    pub end: Offset,
+}
+
+/// Reads a whole log without changing anything; `visit` gets each good record and its body.
+///
+/// # Errors
+/// Only the file system's: damage is a finding.
+pub fn verify(
+    fs: &dyn Fs,
+    dir: &Path,
+    kind: LogKind,
+    visit: &mut dyn FnMut(&RecordHeader, &[u8], &Path, u64) -> Result<(), String>,
+) -> Result<Verified, LogError> {
+    let mut firsts: Vec<Offset> =
+        fs.list(dir).map_err(LogError::io(dir))?.iter().filter_map(|name| names::parse_segment(name)).collect();
+    firsts.sort_unstable();
+    let mut found = Verified { start: firsts.first().copied().unwrap_or_default(), ..Verified::default() };
+    let meta = match Meta::read(fs, dir, kind) {
+        Ok(meta) => meta,
+        Err(LogError::Io { path, source }) => return Err(LogError::Io { path, source }),
+        Err(error) => {
+            found.note(&dir.join(names::META), 0, Span::new(Offset::ZERO, Offset::ZERO), error.to_string(), true);
+            None
+        }
+    };
+    let mut expected = firsts.first().copied();
+    for (n, first) in firsts.iter().enumerate() {
+        let path = dir.join(names::segment(*first));
+        if let Some(before) = expected.filter(|expected| expected != first) {
+            found.note(&path, 0, Span::new(before, *first), "a hole in offsets before it", true);
+        }
+        let last = n + 1 == firsts.len();
+        let next = found.segment(fs, &path, kind, *first, last, meta.map(|m| m.log_id), visit)?;
+        expected = Some(next.max(*first));
+        found.end = next.max(*first);
+        found.segments += 1;
+    }
+    if let Some(meta) = meta.filter(|meta| meta.committed > found.end) {
+        let span = Span::new(found.end, meta.committed);
+        found.note(dir, 0, span, "the log ends before what durable.meta says was synced", true);
+    }
+    Ok(found)
+}
+
+impl Verified {
+    fn note(&mut self, path: &Path, position: u64, span: Span, detail: impl Into<String>, harm: bool) {
+        self.findings.push(Finding { path: path.to_owned(), position, span, detail: detail.into(), harm });
+    }
+
+    /// Checks one segment and gives the offset behind it.
+    #[expect(clippy::too_many_arguments, reason = "one place calls it, with the walk's whole state")]
+    fn segment(
+        &mut self,
+        fs: &dyn Fs,
+        path: &Path,
+        kind: LogKind,
+        first: Offset,
+        last: bool,
+        log_id: Option<[u8; 16]>,
+        visit: &mut dyn FnMut(&RecordHeader, &[u8], &Path, u64) -> Result<(), String>,
+    ) -> Result<Offset, LogError> {
+        let file = fs.open(path, Open::Read).map_err(LogError::io(path))?;
+        let len = usize::try_from(file.len().map_err(LogError::io(path))?).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; len];
+        let read = file.read_at(&mut bytes, 0).map_err(LogError::io(path))?;
+        bytes.truncate(read);
+        let header = match SegmentHeader::decode(&bytes) {
+            Ok((header, both)) => {
+                if !both {
+                    self.note(path, 0, Span::new(first, first), "one of the two copies of the header is damaged", true);
+                }
+                header
+            }
+            Err(BadHeader::Version(found)) => {
+                self.note(path, 8, Span::new(first, first), format!("format version {found} is not known"), true);
+                return Ok(first);
+            }
+            Err(BadHeader::Damaged) => {
+                self.note(path, 0, Span::new(first, first), "neither copy of the header is valid", true);
+                return Ok(first);
+            }
+        };
+        if header.kind != kind || header.first != first || log_id.is_some_and(|id| id != header.log_id) {
+            self.note(path, 0, Span::new(first, first), "a segment of another log or another place", true);
+            return Ok(first);
+        }
+        self.snapshot(path, &bytes, &header);
+        let (good, before) = scan::scan(&bytes, &header);
+        self.visit(path, &bytes, &header, good.end, visit);
+        let tail = bytes.get(good.end..).unwrap_or_default();
+        if let Some(footer) = Footer::decode(tail, header.nonce) {
+            if footer.next != good.next
+                || footer.count != good.count
+                || footer.digest != <[u8; 32]>::from(good.digest.finalize())
+            {
+                let span = Span::new(first, good.next);
+                self.note(path, good.end as u64, span, "the footer does not fit the records before it", true);
+            }
+            return Ok(good.next);
+        }
+        if let Some(footer) = segment::find_footer(&bytes, good.end, header.nonce) {
+            let span = Span::new(good.next, footer.next);
+            self.note(path, good.end as u64, span, "a bad record in a sealed segment", true);
+            return Ok(footer.next);
+        }
+        let mut beyond = good.next;
+        let mut damaged = !last;
+        let mut at = good.end + 1;
+        while let Some((position, header)) = record::find_header(&bytes, at, header.nonce) {
+            damaged |= header.durable > good.next;
+            beyond = beyond.max(header.offset.next());
+            at = position + 1;
+        }
+        let span = Span::new(good.next, beyond);
+        if damaged {
+            self.note(path, good.end as u64, span, "a bad record, or a footer that is missing or wrong", true);
+            return Ok(beyond);
+        }
+        if !matches!(good.stop, Bad::Blank) || tail.iter().any(|b| *b != 0) || before.is_some() {
+            self.note(path, good.end as u64, span, "a torn tail, never acknowledged; the next start sets it aside", false);
+        }
+        Ok(before.map_or(good.next, |before| before.next))
+    }
+
+    fn snapshot(&mut self, path: &Path, bytes: &[u8], header: &SegmentHeader) {
+        if header.snapshot_len == 0 {
+            return;
+        }
+        let rest = bytes.get(segment::DATA_START as usize..).unwrap_or_default();
+        let whole = record::parse(rest, header.nonce, record::SNAPSHOT_MAGIC);
+        if !whole.is_ok_and(|(record, _)| record.record_len() as u64 == header.snapshot_len) {
+            let span = Span::new(header.first, header.first);
+            self.note(path, segment::DATA_START, span, "the snapshot's checksum does not hold", true);
+        }
+    }
+
+    fn visit(
+        &mut self,
+        path: &Path,
+        bytes: &[u8],
+        header: &SegmentHeader,
+        end: usize,
+        visit: &mut dyn FnMut(&RecordHeader, &[u8], &Path, u64) -> Result<(), String>,
+    ) {
+        let mut at = usize::try_from(header.records_start()).unwrap_or(usize::MAX);
+        while at < end {
+            let Ok((record, body)) = record::parse(bytes.get(at..).unwrap_or_default(), header.nonce, record::MAGIC)
+            else {
+                return;
+            };
+            self.records += 1;
+            if let Err(detail) = visit(&record, body, path, at as u64) {
+                self.note(path, at as u64, Span::one(record.offset), detail, true);
+            }
+            at += record.record_len();
+        }
+    }
+}

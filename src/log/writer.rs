@@ -1,0 +1,308 @@
+//! The one writer: a group at a time, written, synced, noted; segments sealed and begun.
+//!
+//! Everything here blocks and happens in one thread, in one order. Whoever drives it decides what
+//! a thread is: the committing thread in production, a loop in the simulator.
+
+use super::ahead::Ahead;
+use super::error::{Failure, LogError};
+use super::index::Mark;
+use super::meta::Meta;
+use super::names;
+use super::record::{self, HEADER_BYTES, RecordHeader, RecordKind, SNAPSHOT_MAGIC};
+use super::recover::Recovered;
+use super::scan::note_digest;
+use super::segment::{FOOTER_BYTES, Footer, SegmentHeader};
+use super::segments::{Extent, Segment, Segments};
+use super::{LogOptions, Nonces};
+use crate::fs::{self, Fs};
+use crate::model::{Offset, Timestamp};
+use parking_lot::RwLock;
+use sha2::{Digest, Sha256};
+use std::io;
+use std::sync::Arc;
+
+/// Records that become durable together: encoded, but for the header CRC, which needs the segment's nonce.
+#[derive(Default)]
+pub struct Group {
+    bytes: Vec<u8>,
+    records: Vec<(usize, RecordHeader)>,
+}
+
+impl Group {
+    /// Adds a record; `header.body_len` and `header.body_crc` describe `body`.
+    pub(crate) fn push(&mut self, header: RecordHeader, body: &[u8]) {
+        self.records.push((self.bytes.len(), header));
+        self.bytes.extend_from_slice(&header.encode(record::MAGIC));
+        self.bytes.extend_from_slice(body);
+    }
+
+    /// Bytes that it takes on disk.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// No record in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Makes it ready for other records, keeping its memory.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.records.clear();
+    }
+
+    fn first(&self) -> Option<Offset> {
+        self.records.first().map(|(_, header)| header.offset)
+    }
+}
+
+/// What a new segment begins with: the state at its first offset, for a ledger.
+pub type Snapshot<'a> = &'a dyn Fn(Offset) -> Option<Vec<u8>>;
+
+/// The active segment's running state.
+struct Active {
+    segment: Arc<Segment>,
+    count: u64,
+    digest: Sha256,
+}
+
+/// The owner of a log's files.
+pub struct Writer {
+    fs: Arc<dyn Fs>,
+    options: LogOptions,
+    segments: Arc<Segments>,
+    meta: Meta,
+    meta_synced: bool,
+    ahead: Ahead,
+    active: Option<Active>,
+    nonces: Nonces,
+    poisoned: Option<Arc<str>>,
+}
+
+impl Writer {
+    /// Goes on with a recovered log.
+    ///
+    /// # Errors
+    /// The file system's, while the next segment is prepared.
+    pub fn new(recovered: Recovered, nonces: Nonces) -> Result<Self, LogError> {
+        let Recovered { fs, options, segments, meta, active, .. } = recovered;
+        let ahead = Ahead::new(Arc::clone(&fs), &options.dir, options.segment_bytes, options.fill_ahead)
+            .map_err(LogError::io(&options.dir))?;
+        let active = active.and_then(|scanned| {
+            let segment = segments.list().pop()?;
+            Some(Active { segment, count: scanned.count, digest: scanned.digest })
+        });
+        Ok(Self { fs, options, segments, meta, meta_synced: true, ahead, active, nonces, poisoned: None })
+    }
+
+    /// Makes a group durable: one write, one sync. Only then is it readable.
+    ///
+    /// # Errors
+    /// [`Failure::Full`] where nothing of it was written; [`Failure::Poisoned`] where that is unknown,
+    /// and from then on each time.
+    pub fn commit(&mut self, group: &mut Group, snapshot: Snapshot<'_>) -> Result<(), Failure> {
+        self.check()?;
+        let Some(first) = group.first() else { return Ok(()) };
+        self.make_room(first, group.len() as u64, snapshot)?;
+        let (meta, meta_path) = (&mut self.meta, self.options.dir.clone());
+        let Some(active) = &mut self.active else { return Err(Failure::Closed) };
+        let before = *active.segment.extent.read();
+        assert_eq!(before.next, first, "a group goes on where the log ends");
+        let mut digest = active.digest.clone();
+        for (at, header) in &group.records {
+            let encoded = group.bytes.get_mut(*at..at + HEADER_BYTES).unwrap_or_default();
+            record::seal_header(active.segment.header.nonce, encoded);
+            note_digest(&mut digest, encoded, header);
+        }
+        let file = &active.segment.file;
+        if let Err(error) = file.write_at(&group.bytes, before.end) {
+            // A full disk is not a broken one: what was written of the group is cut off again, durably.
+            let cut = fs::is_full(&error) && file.truncate(before.end).and_then(|()| file.sync()).is_ok();
+            let path = active.segment.path.clone();
+            return Err(if cut { Failure::Full } else { self.poison(&path, "write", &error) });
+        }
+        if let Err(error) = file.sync() {
+            let path = active.segment.path.clone();
+            return Err(self.poison(&path, "sync", &error));
+        }
+        let end = before.end + group.bytes.len() as u64;
+        let last = group.records.last().map_or(before.last_time, |(_, header)| header.time);
+        let next = first.plus(group.records.len() as u64);
+        if let Err(error) = meta.write(next, active.segment.first(), end) {
+            return Err(self.poison(&meta_path.join(names::META), "write", &error));
+        }
+        self.meta_synced = false;
+        if let Some(index) = &mut *active.segment.index.write() {
+            for (at, header) in &group.records {
+                index.note(Mark { offset: header.offset, time: header.time, position: before.end + *at as u64 });
+            }
+        }
+        active.count += group.records.len() as u64;
+        active.digest = digest;
+        *active.segment.extent.write() = Extent { end, next, last_time: last, footer: None };
+        Ok(())
+    }
+
+    /// Sees to a segment that the group fits into.
+    fn make_room(&mut self, first: Offset, bytes: u64, snapshot: Snapshot<'_>) -> Result<(), Failure> {
+        let Some(active) = &self.active else { return self.begin(first, snapshot) };
+        let extent = *active.segment.extent.read();
+        let fits = extent.end + bytes + FOOTER_BYTES as u64 <= self.options.segment_bytes;
+        if fits || active.count == 0 {
+            return Ok(());
+        }
+        self.roll(first, snapshot)
+    }
+
+    /// Seals the active segment and begins the next one. What needs space comes first, so that a full
+    /// disk is met while the log is still whole.
+    fn roll(&mut self, first: Offset, snapshot: Snapshot<'_>) -> Result<(), Failure> {
+        let last_time = self.active.as_ref().map_or(Timestamp(0), |active| active.segment.last_time());
+        let next = self.prepare(first, last_time, snapshot)?;
+        self.seal()?;
+        self.place(next)
+    }
+
+    fn begin(&mut self, first: Offset, snapshot: Snapshot<'_>) -> Result<(), Failure> {
+        let last_time = self.segments.list().last().map_or(Timestamp(0), |segment| segment.last_time());
+        let next = self.prepare(first, last_time, snapshot)?;
+        self.place(next)
+    }
+
+    /// Writes and syncs the next segment's beginning, still under its temporary name.
+    fn prepare(&mut self, first: Offset, time_floor: Timestamp, snapshot: Snapshot<'_>) -> Result<Segment, Failure> {
+        let nonce = (self.nonces)();
+        let state = snapshot(first).map(|body| snapshot_record(nonce, first, time_floor, &body));
+        let header = SegmentHeader {
+            kind: self.options.kind,
+            log_id: self.meta.latest.log_id,
+            first,
+            nonce,
+            time_floor,
+            snapshot_len: state.as_ref().map_or(0, |state| state.len() as u64),
+        };
+        let mut bytes = header.encode();
+        bytes.extend(state.unwrap_or_default());
+        let written = self.ahead.take().and_then(|file| {
+            file.write_at(&bytes, 0)?;
+            file.sync()?;
+            Ok(file)
+        });
+        let path = self.options.dir.join(names::segment(first));
+        let file = match written {
+            Ok(file) => file,
+            Err(error) if fs::is_full(&error) => return Err(Failure::Full),
+            Err(error) => return Err(self.poison(&path, "prepare", &error)),
+        };
+        let end = header.records_start();
+        let extent = Extent { end, next: first, last_time: time_floor, footer: None };
+        Ok(Segment { header, path, file, extent: RwLock::new(extent), index: RwLock::new(Some(Default::default())) })
+    }
+
+    /// Gives the prepared segment its name, durably, before anything may depend on it (R8).
+    fn place(&mut self, segment: Segment) -> Result<(), Failure> {
+        let temporary = self.options.dir.join(names::NEXT);
+        let named =
+            self.fs.rename(&temporary, &segment.path).and_then(|()| self.fs.sync_dir(&self.options.dir));
+        if let Err(error) = named {
+            return Err(self.poison(&segment.path, "rename", &error));
+        }
+        self.ahead.taken();
+        let segment = Arc::new(segment);
+        self.segments.push(Arc::clone(&segment));
+        self.active = Some(Active { segment, count: 0, digest: Sha256::new() });
+        Ok(())
+    }
+
+    /// Writes the footer, cuts the file to it, and makes both durable with the evidence.
+    fn seal(&mut self) -> Result<(), Failure> {
+        let Some(active) = self.active.take() else { return Ok(()) };
+        let extent = *active.segment.extent.read();
+        let footer = Footer {
+            count: active.count,
+            first: active.segment.first(),
+            next: extent.next,
+            position: extent.end,
+            last_time: extent.last_time,
+            digest: active.digest.finalize().into(),
+        };
+        let file = &active.segment.file;
+        let sealed = file
+            .write_at(&footer.encode(active.segment.header.nonce), extent.end)
+            .and_then(|()| file.truncate(extent.end + FOOTER_BYTES as u64))
+            .and_then(|()| file.sync())
+            .and_then(|()| self.meta.sync());
+        if let Err(error) = sealed {
+            return Err(self.poison(&active.segment.path, "seal", &error));
+        }
+        self.meta_synced = true;
+        active.segment.extent.write().footer = Some(footer);
+        Ok(())
+    }
+
+    /// Makes the evidence survive a power cut: each second, and at the end.
+    ///
+    /// # Errors
+    /// [`Failure::Poisoned`].
+    pub fn sync_meta(&mut self) -> Result<(), Failure> {
+        if self.meta_synced || self.poisoned.is_some() {
+            return Ok(());
+        }
+        if let Err(error) = self.meta.sync() {
+            let path = self.meta.path().to_owned();
+            return Err(self.poison(&path, "sync", &error));
+        }
+        self.meta_synced = true;
+        Ok(())
+    }
+
+    /// Removes the files of segments that are no longer part of the log, oldest first, then makes that durable.
+    ///
+    /// # Errors
+    /// The file system's; what is left is removed at the next opening.
+    pub(crate) fn remove(fs: &dyn Fs, segments: &Segments, to: Offset) -> io::Result<Vec<Arc<Segment>>> {
+        let gone = segments.retire(to);
+        for segment in &gone {
+            fs.remove(&segment.path)?;
+        }
+        if !gone.is_empty() {
+            fs.sync_dir(segments.dir())?;
+        }
+        Ok(gone)
+    }
+
+    /// Whether the next segment waits for space.
+    pub(crate) fn waits_for_space(&self) -> bool {
+        self.ahead.refused()
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        self.poisoned.as_ref().map_or(Ok(()), |why| Err(Failure::Poisoned(Arc::clone(why))))
+    }
+
+    /// The first failure ends the writer, and its reason is kept (R7).
+    fn poison(&mut self, path: &std::path::Path, what: &str, error: &io::Error) -> Failure {
+        let why: Arc<str> = format!("{what} of {} failed: {error}", path.display()).into();
+        tracing::error!(%why, "the log takes no further writes");
+        Failure::Poisoned(Arc::clone(self.poisoned.get_or_insert(why)))
+    }
+}
+
+fn snapshot_record(nonce: u64, first: Offset, time: Timestamp, body: &[u8]) -> Vec<u8> {
+    let header = RecordHeader {
+        body_len: u32::try_from(body.len()).expect("a snapshot is below MAX_SNAPSHOT_BYTES"),
+        body_crc: crc32fast::hash(body),
+        offset: first,
+        durable: first,
+        time,
+        batch_left: 0,
+        kind: RecordKind::Snapshot,
+    };
+    let mut out = header.encode(SNAPSHOT_MAGIC).to_vec();
+    record::seal_header(nonce, &mut out);
+    out.extend_from_slice(body);
+    out
+}

@@ -1,0 +1,173 @@
+//! Handing durable events over to the sessions near the tail.
+
+use super::trie::Trie;
+use crate::model::{Event, Filter, Offset, limits};
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Notify;
+
+/// Everyone who is near the tail.
+#[derive(Default)]
+pub struct Hub {
+    near: Mutex<Near>,
+    /// Everything below was handed to whoever matched.
+    handed: AtomicU64,
+}
+
+#[derive(Default)]
+struct Near {
+    trie: Trie,
+    inboxes: HashMap<u64, Arc<Inbox>>,
+    next_key: u64,
+}
+
+/// What was handed to one session and not yet taken; bounded.
+struct Inbox {
+    queue: Mutex<Queue>,
+    filled: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<Arc<Event>>,
+    bytes: usize,
+    /// The first event that did not fit; nothing is handed over from there on.
+    lost_from: Option<Offset>,
+}
+
+/// What a session finds in its inbox.
+#[derive(Debug)]
+pub enum Handed {
+    /// The next event that matches.
+    Event(Arc<Event>),
+    /// Nothing that matches lies below this offset.
+    Nothing(Offset),
+    /// The inbox was too small: from this offset on the log must be read.
+    FellBehind(Offset),
+}
+
+impl Hub {
+    /// A hub for a log whose end is `end`.
+    #[must_use]
+    pub fn new(end: Offset) -> Arc<Self> {
+        let hub = Self::default();
+        hub.handed.store(end.0, Ordering::Release);
+        Arc::new(hub)
+    }
+
+    /// Adds a session. It gets every matching event from [`Registration::from`] on; what is below it reads
+    /// from the log. `filled` is notified when there is something to take.
+    pub fn register(self: &Arc<Self>, filter: Arc<Filter>, filled: Arc<Notify>) -> Registration {
+        let mut near = self.near.lock();
+        let key = near.next_key;
+        near.next_key += 1;
+        for pattern in filter.patterns() {
+            near.trie.insert(pattern, key);
+        }
+        let inbox = Arc::new(Inbox { queue: Mutex::default(), filled });
+        near.inboxes.insert(key, Arc::clone(&inbox));
+        // Read under the lock under which it moves: no event falls between.
+        let from = Offset(self.handed.load(Ordering::Acquire));
+        Registration { hub: Arc::clone(self), key, filter, inbox, from }
+    }
+
+    /// Hands durable events over, in order; `end` is the offset behind the last one.
+    pub fn hand_over(&self, events: &[Arc<Event>], end: Offset) {
+        let near = self.near.lock();
+        let mut woken: Vec<Arc<Inbox>> = Vec::new();
+        let mut matching = Vec::new();
+        for event in events {
+            matching.clear();
+            near.trie.find(event.head.channel.as_str(), &mut matching);
+            matching.sort_unstable();
+            matching.dedup();
+            for inbox in matching.iter().filter_map(|key| near.inboxes.get(key)) {
+                if inbox.put(event) {
+                    woken.push(Arc::clone(inbox));
+                }
+            }
+        }
+        // State first, then the wake-up (invariant 30): a session that sees this has all below in its inbox.
+        self.handed.store(end.0, Ordering::Release);
+        drop(near);
+        for inbox in woken {
+            inbox.filled.notify_one();
+        }
+    }
+
+    /// Everything below was handed over.
+    #[must_use]
+    pub fn handed(&self) -> Offset {
+        Offset(self.handed.load(Ordering::Acquire))
+    }
+
+    /// Sessions near the tail.
+    #[must_use]
+    pub fn near(&self) -> usize {
+        self.near.lock().inboxes.len()
+    }
+}
+
+impl Inbox {
+    /// Puts an event in, and tells whether the session has to be woken for it.
+    fn put(&self, event: &Arc<Event>) -> bool {
+        let mut queue = self.queue.lock();
+        if queue.lost_from.is_some() {
+            return false;
+        }
+        let was_empty = queue.events.is_empty();
+        let full = queue.events.len() >= limits::INBOX_EVENTS || queue.bytes >= limits::INBOX_BYTES;
+        if full {
+            queue.lost_from = Some(event.offset);
+        } else {
+            queue.bytes += event.weight();
+            queue.events.push_back(Arc::clone(event));
+        }
+        was_empty || full
+    }
+}
+
+/// A session's place in the hub; dropping it takes the session out.
+pub struct Registration {
+    hub: Arc<Hub>,
+    key: u64,
+    filter: Arc<Filter>,
+    inbox: Arc<Inbox>,
+    from: Offset,
+}
+
+impl Registration {
+    /// The first offset that is handed over.
+    #[must_use]
+    pub fn from(&self) -> Offset {
+        self.from
+    }
+
+    /// Takes the next thing.
+    #[must_use]
+    pub fn take(&self) -> Handed {
+        // Read before the inbox is looked at: what is below was put there earlier.
+        let handed = self.hub.handed();
+        let mut queue = self.inbox.queue.lock();
+        if let Some(event) = queue.events.pop_front() {
+            queue.bytes -= event.weight();
+            return Handed::Event(event);
+        }
+        match queue.lost_from {
+            Some(from) => Handed::FellBehind(from),
+            None => Handed::Nothing(handed),
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut near = self.hub.near.lock();
+        near.inboxes.remove(&self.key);
+        for pattern in self.filter.patterns() {
+            near.trie.remove(pattern, self.key);
+        }
+    }
+}
