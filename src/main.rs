@@ -1,2 +1,7 @@
-//! x
-fn main(){}
+//! Starts the process.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    stentor::cli::main()
+}

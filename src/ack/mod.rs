@@ -2,4 +2,4 @@
 
 mod window;
 
-pub use window::{Acked, AckError, Rewind, Want, Window};
+pub use window::{AckError, Acked, Rewind, Want, Window};

@@ -248,6 +248,13 @@ impl Window {
         self.rewind.take()
     }
 
+    /// Corrects the count of an open event to what its transport knows.
+    pub fn set_attempts(&mut self, offset: Offset, attempts: u32) {
+        if let Some(open) = self.open.get_mut(&offset) {
+            open.attempts = attempts;
+        }
+    }
+
     /// What was acknowledged since the last call.
     pub fn take_settled(&mut self) -> Vec<Acked> {
         std::mem::take(&mut self.settled)
@@ -400,7 +407,10 @@ mod tests {
         assert_eq!(window.floor(), Offset(8));
         let mut all = Spans::new();
         for (from, to, _) in spans(&mut window) {
-            assert!(all.missing(Span::new(Offset(from), Offset(to))).iter().map(|s| s.to.0 - s.from.0).sum::<u64>() == to - from);
+            assert!(
+                all.missing(Span::new(Offset(from), Offset(to))).iter().map(|s| s.to.0 - s.from.0).sum::<u64>()
+                    == to - from
+            );
             all.insert(Span::new(Offset(from), Offset(to)));
         }
         assert_eq!(all.first_missing(Offset(0)), Offset(8), "what is written down reaches the floor without a hole");

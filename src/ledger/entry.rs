@@ -1,9 +1,7 @@
 //! What can happen, as it is written down. Frozen: a change is a new version beside it.
 
 use crate::codec::{self, CodecError};
-use crate::model::{
-    ConnectorSettings, Filter, Kind, Name, Offset, Span, SubscriberId, SubscriberSettings, Timestamp,
-};
+use crate::model::{ConnectorSettings, Filter, Kind, Name, Offset, Span, SubscriberId, SubscriberSettings, Timestamp};
 use serde::{Deserialize, Serialize};
 
 const VERSION: u8 = 1;

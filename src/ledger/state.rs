@@ -204,6 +204,7 @@ fn happened(subscriber: &mut Subscriber, entry: &Entry, time: Timestamp) {
                 subscriber.patterns.push((*from, target.channels().clone()));
             }
             subscriber.target = target.clone();
+            retry_now(subscriber, time);
         }
         Entry::Acked { spans, .. } => {
             spans.iter().for_each(|acked| subscriber.finish(acked.span));
@@ -235,13 +236,23 @@ fn happened(subscriber: &mut Subscriber, entry: &Entry, time: Timestamp) {
         Entry::Resumed { .. } => {
             subscriber.paused = None;
             subscriber.failures_in_row = 0;
+            retry_now(subscriber, time);
         }
         Entry::Missed { span, .. } => {
             let from = subscriber.missed.map_or(span.from, |missed| missed.from.min(span.from));
             subscriber.missed = Some(Span::new(from, span.to));
         }
-        Entry::Began { .. } | Entry::Made { .. } | Entry::Deleted { .. } | Entry::Retired { .. } | Entry::Cut { .. } => {}
+        Entry::Began { .. }
+        | Entry::Made { .. }
+        | Entry::Deleted { .. }
+        | Entry::Retired { .. }
+        | Entry::Cut { .. } => {}
     }
+}
+
+/// Whoever mended a connector, or let it go on, does not want to wait for the old backoff.
+fn retry_now(subscriber: &mut Subscriber, time: Timestamp) {
+    subscriber.failed.values_mut().for_each(|failed| failed.next_attempt = failed.next_attempt.min(time));
 }
 
 #[cfg(test)]

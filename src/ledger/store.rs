@@ -62,8 +62,9 @@ impl Ledger {
         let segments = recovered.segments();
         let Some(newest) = segments.list().pop() else { return Ok(State::default()) };
         let mut state = match newest.snapshot()? {
-            Some(bytes) => State::decode(&bytes)
-                .map_err(|source| LedgerError::Snapshot { offset: newest.first(), source })?,
+            Some(bytes) => {
+                State::decode(&bytes).map_err(|source| LedgerError::Snapshot { offset: newest.first(), source })?
+            }
             None => State::default(),
         };
         let (mut at, mut hint) = (newest.first(), None);
@@ -101,10 +102,7 @@ impl Ledger {
     ///
     /// # Errors
     /// As there.
-    pub fn record_new(
-        &self,
-        entry: impl FnOnce(SubscriberId) -> Entry,
-    ) -> Result<(SubscriberId, Ticket), Failure> {
+    pub fn record_new(&self, entry: impl FnOnce(SubscriberId) -> Entry) -> Result<(SubscriberId, Ticket), Failure> {
         self.log.append(|filling, now| {
             let id = SubscriberId(*filling.stage());
             *filling.stage() += 1;
@@ -165,4 +163,3 @@ pub(crate) fn decode(record: &Record) -> Result<Recorded, LedgerError> {
     let entry = Entry::decode(&record.body).map_err(|source| LedgerError::Entry { offset, source })?;
     Ok(Recorded { offset, time, entry })
 }
-

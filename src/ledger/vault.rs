@@ -56,6 +56,12 @@ impl std::fmt::Debug for ConnectorSecrets {
     }
 }
 
+impl std::fmt::Debug for SigningSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("whsec_…")
+    }
+}
+
 impl SigningSecret {
     /// A new one.
     #[must_use]
@@ -130,10 +136,8 @@ impl Vault {
         fill_secret(&mut nonce);
         let plain = crate::codec::encode(1, secrets);
         let payload = Payload { msg: &plain, aad: &id.0.to_be_bytes() };
-        let ciphertext = self
-            .0
-            .encrypt(<&XNonce>::from(&nonce), payload)
-            .expect("a few kilobytes are far below the cipher's limit");
+        let ciphertext =
+            self.0.encrypt(<&XNonce>::from(&nonce), payload).expect("a few kilobytes are far below the cipher's limit");
         Sealed { nonce, ciphertext }
     }
 

@@ -39,7 +39,6 @@ struct Shared {
 pub(crate) struct Ahead {
     fs: Arc<dyn Fs>,
     path: PathBuf,
-    bytes: u64,
     filler: Option<(Arc<Shared>, JoinHandle<()>)>,
 }
 
@@ -47,7 +46,7 @@ impl Ahead {
     /// Begins to fill at once where `fill` says so; otherwise segments are made when they are needed.
     pub(crate) fn new(fs: Arc<dyn Fs>, dir: &Path, bytes: u64, fill: bool) -> io::Result<Self> {
         let path = dir.join(names::NEXT);
-        let mut ahead = Self { fs, path, bytes, filler: None };
+        let mut ahead = Self { fs, path, filler: None };
         if fill {
             let shared = Arc::new(Shared { slot: Mutex::new(Slot::Filling), changed: Condvar::new() });
             let (fs, path, theirs) = (Arc::clone(&ahead.fs), ahead.path.clone(), Arc::clone(&shared));
@@ -90,11 +89,6 @@ impl Ahead {
     /// Whether a next segment can be had without waiting for space.
     pub(crate) fn refused(&self) -> bool {
         self.filler.as_ref().is_some_and(|(shared, _)| matches!(*shared.slot.lock(), Slot::Refused(_)))
-    }
-
-    /// Bytes of a filled segment; 0 where segments grow.
-    pub(crate) fn filled_bytes(&self) -> u64 {
-        if self.filler.is_some() { self.bytes } else { 0 }
     }
 }
 

@@ -9,7 +9,7 @@ use super::record::{RecordHeader, RecordKind};
 use super::recover::Recovered;
 use super::segments::Segments;
 use super::writer::{Group, Writer};
-use super::Nonces;
+use super::{Nonces, Recover};
 use crate::clock::{self, Clock, Instant};
 use crate::model::{Offset, Timestamp, limits};
 use parking_lot::{Condvar, Mutex};
@@ -74,6 +74,14 @@ impl Round {
 pub struct Ticket(Arc<Round>);
 
 impl Ticket {
+    /// For an engine whose appends are durable at once, as far as it goes.
+    #[must_use]
+    pub fn done() -> Self {
+        let round = Round::default();
+        round.finish(Ok(()));
+        Self(Arc::new(round))
+    }
+
     /// Waits for the sync.
     ///
     /// # Errors
@@ -184,7 +192,10 @@ impl<H: Hook> Log<H> {
         let end = segments.end();
         let name = recovered.options.kind.as_str();
         let dir = recovered.options.dir.clone();
-        let read_only = recovered.damage.first().map(|damage| Failure::ReadOnly(damage.to_string().into()));
+        let read_only = (recovered.options.recover == Recover::ServeReadable).then(|| {
+            let damage = recovered.damage.first().map_or("none was found".to_owned(), ToString::to_string);
+            Failure::ReadOnly(format!("opened to serve what is readable; damage: {damage}").into())
+        });
         let filling = Filling {
             group: Group::default(),
             items: Vec::new(),
@@ -346,8 +357,7 @@ fn run<H: Hook>(shared: &Shared<H>, mut writer: Writer) {
         match outcome {
             Ok(()) => {
                 let end = base.plus(items.len() as u64);
-                let group =
-                    items.into_iter().map(|(offset, time, item)| Committed { offset, time, item }).collect();
+                let group = items.into_iter().map(|(offset, time, item)| Committed { offset, time, item }).collect();
                 shared.hook.committed(group);
                 shared.committed.send_replace(end);
                 shared.full.store(false, Ordering::Relaxed);
@@ -396,7 +406,8 @@ struct Guard<'a, H: Hook>(&'a Shared<H>);
 impl<H: Hook> Drop for Guard<'_, H> {
     fn drop(&mut self) {
         let mut filling = self.0.filling.lock();
-        let why = if filling.stopping { Failure::Closed } else { Failure::Poisoned("the committing thread ended".into()) };
+        let why =
+            if filling.stopping { Failure::Closed } else { Failure::Poisoned("the committing thread ended".into()) };
         let why = filling.refused.get_or_insert(why).clone();
         let rounds = [filling.writing.take(), Some(std::mem::take(&mut filling.round))];
         drop(filling);

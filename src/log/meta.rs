@@ -91,8 +91,7 @@ impl Meta {
         let slots = [decode(kind, &bytes), decode(kind, bytes.get(SLOT_STRIDE..).unwrap_or_default())];
         let mut newest: Option<Durable> = None;
         for slot in slots.into_iter().flatten() {
-            let slot = slot
-                .map_err(|found| LogError::Unknown { path: path.clone(), what: "format version", found })?;
+            let slot = slot.map_err(|found| LogError::Unknown { path: path.clone(), what: "format version", found })?;
             newest = newest.filter(|other| other.sequence >= slot.sequence).or(Some(slot));
         }
         let damage = || Damage {

@@ -36,7 +36,7 @@ pub use recover::{Cut, Recovered, recover};
 pub use segment::Footer;
 pub use segments::{Block, Hint, OnDamage, Record, Segment, Segments};
 pub use verify::{Finding, Verified, verify};
-pub use writer::{Group, Snapshot, Writer};
+pub use writer::{Group, Snapshot, Writer, remove_retired};
 
 use crate::model::{Offset, limits};
 use std::path::PathBuf;

@@ -71,7 +71,7 @@ pub fn recover(fs: Arc<dyn Fs>, options: LogOptions) -> Result<Recovered, LogErr
     };
     let segments = Arc::new(Segments::new(&dir, list, on_damage));
     let mut recovered = Recovered { fs, options, segments, meta, active, cut, damage };
-    if recovered.damage.is_empty() {
+    if recovered.options.recover == Recover::Refuse {
         recovered.write_again(durable)?;
     }
     Ok(recovered)
@@ -130,7 +130,12 @@ impl Walk<'_> {
             if expected.is_some_and(|expected| expected != *first) {
                 let from = expected.unwrap_or_default();
                 let span = Span::new(from.min(*first), (*first).max(from));
-                self.met(Damage { path: found.path.clone(), position: 0, span, detail: "a hole in offsets before it".into() })?;
+                self.met(Damage {
+                    path: found.path.clone(),
+                    position: 0,
+                    span,
+                    detail: "a hole in offsets before it".into(),
+                })?;
             }
             let extent = match self.footer(&found)? {
                 Some(footer) => sealed(footer),
@@ -144,19 +149,18 @@ impl Walk<'_> {
             };
             expected = Some(extent.next);
             let Found { header, path, file, .. } = found;
-            list.push(Arc::new(Segment {
-                header,
-                path,
-                file,
-                extent: RwLock::new(extent),
-                index: RwLock::new(None),
-            }));
+            list.push(Arc::new(Segment { header, path, file, extent: RwLock::new(extent), index: RwLock::new(None) }));
         }
         if let Some(oldest) = list.first()
             && oldest.first() > self.options.start
         {
             let span = Span::new(self.options.start, oldest.first());
-            self.met(Damage { path: oldest.path.clone(), position: 0, span, detail: "the segments before it are missing".into() })?;
+            self.met(Damage {
+                path: oldest.path.clone(),
+                position: 0,
+                span,
+                detail: "the segments before it are missing".into(),
+            })?;
         }
         Ok((list, active))
     }
@@ -179,7 +183,10 @@ impl Walk<'_> {
                 return Ok(None);
             }
         };
-        if header.kind != self.options.kind || header.first != first || self.log_id.is_some_and(|id| id != header.log_id) {
+        if header.kind != self.options.kind
+            || header.first != first
+            || self.log_id.is_some_and(|id| id != header.log_id)
+        {
             let detail = "a segment of another log or another place".to_owned();
             self.met(Damage { path, position: 0, span: Span::new(first, first), detail })?;
             return Ok(None);
@@ -207,7 +214,8 @@ impl Walk<'_> {
         last: bool,
         durable: Option<Durable>,
     ) -> Result<(Extent, Option<Scanned>), LogError> {
-        let len = usize::try_from(found.len).map_err(|_| LogError::io(&found.path)(io::ErrorKind::InvalidData.into()))?;
+        let len =
+            usize::try_from(found.len).map_err(|_| LogError::io(&found.path)(io::ErrorKind::InvalidData.into()))?;
         let mut bytes = vec![0; len];
         let read = found.file.read_at(&mut bytes, 0).map_err(LogError::io(&found.path))?;
         bytes.truncate(read);
@@ -224,8 +232,7 @@ impl Walk<'_> {
         }
         let damage = self.judge(found, &bytes, &good, last, durable);
         let kept = before_batch.unwrap_or_else(|| good.clone());
-        let extent =
-            Extent { end: kept.end as u64, next: kept.next, last_time: kept.last_time, footer: None };
+        let extent = Extent { end: kept.end as u64, next: kept.next, last_time: kept.last_time, footer: None };
         if let Some(damage) = damage {
             let to = damage.span.to;
             self.met(damage)?;
@@ -238,7 +245,14 @@ impl Walk<'_> {
     }
 
     /// Whether what stands behind the last good record is damage rather than a torn tail (R3, R6).
-    fn judge(&self, found: &Found, bytes: &[u8], good: &Scanned, last: bool, durable: Option<Durable>) -> Option<Damage> {
+    fn judge(
+        &self,
+        found: &Found,
+        bytes: &[u8],
+        good: &Scanned,
+        last: bool,
+        durable: Option<Durable>,
+    ) -> Option<Damage> {
         let damage = |to: Offset, detail: &str| {
             let span = Span::new(good.next, to.max(good.next));
             Some(Damage { path: found.path.clone(), position: good.end as u64, span, detail: detail.to_owned() })
@@ -281,12 +295,8 @@ impl Walk<'_> {
         if torn.is_empty() || self.options.recover == Recover::ServeReadable {
             return Ok(());
         }
-        let name = names::quarantined(
-            self.options.kind.as_str(),
-            found.header.first,
-            end as u64,
-            crc32fast::hash(torn),
-        );
+        let name =
+            names::quarantined(self.options.kind.as_str(), found.header.first, end as u64, crc32fast::hash(torn));
         let quarantine = &self.options.quarantine;
         let keep = self.fs.create_dir(quarantine).and_then(|()| crate::fs::replace(self.fs, quarantine, &name, torn));
         keep.map_err(LogError::io(quarantine))?;
@@ -296,8 +306,7 @@ impl Walk<'_> {
             segment = %found.path.display(), position = end, bytes = torn.len(), quarantined = %quarantined.display(),
             "cut a torn tail: it was never acknowledged"
         );
-        self.cut =
-            Some(Cut { path: found.path.clone(), position: end as u64, bytes: torn.len() as u64, quarantined });
+        self.cut = Some(Cut { path: found.path.clone(), position: end as u64, bytes: torn.len() as u64, quarantined });
         Ok(())
     }
 

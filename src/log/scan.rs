@@ -155,26 +155,23 @@ fn damaged(segment: &Segment, extent: &Extent, position: u64, at: Offset, bad: O
 pub(crate) fn build_index(segment: &Segment) -> Result<Index, LogError> {
     let extent = *segment.extent.read();
     let mut index = Index::default();
-    let mut hint = Hint {
-        segment: segment.first(),
-        offset: segment.first(),
-        position: segment.header.records_start(),
-    };
+    let mut hint = Hint { segment: segment.first(), offset: segment.first(), position: segment.header.records_start() };
     while hint.offset < extent.next {
-        let block = match read_block(segment, &extent, hint.offset, hint.position, hint.offset, limits::READ_BLOCK_BYTES) {
-            // What lies behind damage is found from a mark of its own: the next record that is whole.
-            Err(LogError::Damaged(damage)) => {
-                let rest = usize::try_from(extent.end.saturating_sub(damage.position)).unwrap_or(usize::MAX);
-                let bytes = segment.read_bytes(damage.position, rest)?;
-                let behind = resync(&bytes, 1, segment.header.nonce, damage.span.from, extent.next);
-                let Some((found, offset)) = behind else { break };
-                let position = damage.position + found as u64;
-                index.force(Mark { offset, time: segment.header.time_floor, position });
-                hint = Hint { segment: segment.first(), offset, position };
-                continue;
-            }
-            other => other?,
-        };
+        let block =
+            match read_block(segment, &extent, hint.offset, hint.position, hint.offset, limits::READ_BLOCK_BYTES) {
+                // What lies behind damage is found from a mark of its own: the next record that is whole.
+                Err(LogError::Damaged(damage)) => {
+                    let rest = usize::try_from(extent.end.saturating_sub(damage.position)).unwrap_or(usize::MAX);
+                    let bytes = segment.read_bytes(damage.position, rest)?;
+                    let behind = resync(&bytes, 1, segment.header.nonce, damage.span.from, extent.next);
+                    let Some((found, offset)) = behind else { break };
+                    let position = damage.position + found as u64;
+                    index.force(Mark { offset, time: segment.header.time_floor, position });
+                    hint = Hint { segment: segment.first(), offset, position };
+                    continue;
+                }
+                other => other?,
+            };
         let mut position = hint.position;
         for record in &block.records {
             index.note(Mark { offset: record.header.offset, time: record.header.time, position });

@@ -1,7 +1,7 @@
 //! A segment's own bytes: the header at its start, the footer at its end (docs/FORMAT.md, "Segment").
 
-use super::bytes::{take, u32_at, u64_at};
 use super::LogKind;
+use super::bytes::{take, u32_at, u64_at};
 use crate::model::{Offset, Timestamp};
 
 /// The format that this version writes, and the only one that it reads.

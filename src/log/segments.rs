@@ -94,8 +94,7 @@ impl Segment {
 
     /// A record at or before `offset` whose place is known; builds the index where there is none.
     pub(crate) fn seek(&self, find: impl Fn(&Index) -> Option<Mark>) -> Result<Mark, LogError> {
-        let start =
-            Mark { offset: self.first(), time: self.header.time_floor, position: self.header.records_start() };
+        let start = Mark { offset: self.first(), time: self.header.time_floor, position: self.header.records_start() };
         if let Some(index) = &*self.index.read() {
             return Ok(find(index).unwrap_or(start));
         }
@@ -228,9 +227,9 @@ impl Segments {
         }
         let outcome = match hint.filter(|hint| hint.segment == segment.first() && hint.offset == from) {
             Some(hint) => scan::read_block(&segment, &extent, hint.offset, hint.position, from, max_bytes),
-            None => segment.seek(|index| index.seek(from)).and_then(|mark| {
-                scan::read_block(&segment, &extent, mark.offset, mark.position, from, max_bytes)
-            }),
+            None => segment
+                .seek(|index| index.seek(from))
+                .and_then(|mark| scan::read_block(&segment, &extent, mark.offset, mark.position, from, max_bytes)),
         };
         match outcome {
             Err(LogError::Damaged(damage)) if self.on_damage == OnDamage::Tell => {
@@ -270,13 +269,7 @@ pub(crate) fn fits(header: &RecordHeader, expected: Offset) -> bool {
 }
 
 /// The next readable record behind damage in a segment: its position in `bytes` and its offset.
-pub(crate) fn resync(
-    bytes: &[u8],
-    from: usize,
-    nonce: u64,
-    expected: Offset,
-    end: Offset,
-) -> Option<(usize, Offset)> {
+pub(crate) fn resync(bytes: &[u8], from: usize, nonce: u64, expected: Offset, end: Offset) -> Option<(usize, Offset)> {
     let mut at = from;
     while let Some((found, header)) = record::find_header(bytes, at, nonce) {
         let whole = record::parse(bytes.get(found..).unwrap_or_default(), nonce, MAGIC).is_ok();

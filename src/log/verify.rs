@@ -157,7 +157,13 @@ impl Verified {
             return Ok(beyond);
         }
         if !matches!(good.stop, Bad::Blank) || tail.iter().any(|b| *b != 0) || before.is_some() {
-            self.note(path, good.end as u64, span, "a torn tail, never acknowledged; the next start sets it aside", false);
+            self.note(
+                path,
+                good.end as u64,
+                span,
+                "a torn tail, never acknowledged; the next start sets it aside",
+                false,
+            );
         }
         Ok(before.map_or(good.next, |before| before.next))
     }

@@ -205,8 +205,7 @@ impl Writer {
     /// Gives the prepared segment its name, durably, before anything may depend on it (R8).
     fn place(&mut self, segment: Segment) -> Result<(), Failure> {
         let temporary = self.options.dir.join(names::NEXT);
-        let named =
-            self.fs.rename(&temporary, &segment.path).and_then(|()| self.fs.sync_dir(&self.options.dir));
+        let named = self.fs.rename(&temporary, &segment.path).and_then(|()| self.fs.sync_dir(&self.options.dir));
         if let Err(error) = named {
             return Err(self.poison(&segment.path, "rename", &error));
         }
@@ -259,21 +258,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Removes the files of segments that are no longer part of the log, oldest first, then makes that durable.
-    ///
-    /// # Errors
-    /// The file system's; what is left is removed at the next opening.
-    pub(crate) fn remove(fs: &dyn Fs, segments: &Segments, to: Offset) -> io::Result<Vec<Arc<Segment>>> {
-        let gone = segments.retire(to);
-        for segment in &gone {
-            fs.remove(&segment.path)?;
-        }
-        if !gone.is_empty() {
-            fs.sync_dir(segments.dir())?;
-        }
-        Ok(gone)
-    }
-
     /// Whether the next segment waits for space.
     pub(crate) fn waits_for_space(&self) -> bool {
         self.ahead.refused()
@@ -289,6 +273,21 @@ impl Writer {
         tracing::error!(%why, "the log takes no further writes");
         Failure::Poisoned(Arc::clone(self.poisoned.get_or_insert(why)))
     }
+}
+
+/// Removes the segments that lie wholly below `to`, oldest first, and makes that durable. The newest stays.
+///
+/// # Errors
+/// The file system's; what is left is removed at the next opening.
+pub fn remove_retired(fs: &dyn Fs, segments: &Segments, to: Offset) -> Result<Vec<Arc<Segment>>, LogError> {
+    let gone = segments.retire(to);
+    for segment in &gone {
+        fs.remove(&segment.path).map_err(LogError::io(&segment.path))?;
+    }
+    if !gone.is_empty() {
+        fs.sync_dir(segments.dir()).map_err(LogError::io(segments.dir()))?;
+    }
+    Ok(gone)
 }
 
 fn snapshot_record(nonce: u64, first: Offset, time: Timestamp, body: &[u8]) -> Vec<u8> {

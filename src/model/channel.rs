@@ -44,7 +44,10 @@ pub(super) fn check_tokens(
         return Err(Invalid::new(field, "is empty; write tokens joined by '.', as in key.activated"));
     }
     if text.len() > limits::MAX_CHANNEL_BYTES {
-        return Err(Invalid::new(field, format!("has {} bytes; at most {} fit", text.len(), limits::MAX_CHANNEL_BYTES)));
+        return Err(Invalid::new(
+            field,
+            format!("has {} bytes; at most {} fit", text.len(), limits::MAX_CHANNEL_BYTES),
+        ));
     }
     let mut count = 0;
     for token in text.split('.') {
@@ -95,7 +98,8 @@ mod tests {
         }
         let long = "a".repeat(256);
         let many = "a.".repeat(16).add_tail("a");
-        for bad in ["", ".", "a.", ".a", "a..b", "a b", "a.$b", "$", "a/b", "é", "a\n", "*", "a.*", "**", &long, &many] {
+        for bad in ["", ".", "a.", ".a", "a..b", "a b", "a.$b", "$", "a/b", "é", "a\n", "*", "a.*", "**", &long, &many]
+        {
             assert_eq!(Channel::parse(bad).unwrap_err().field, "channel", "{bad:?}");
         }
     }

@@ -105,6 +105,14 @@ impl Event {
         self.head.content_type.as_deref().unwrap_or(JSON)
     }
 
+    /// Its payload as a value of the caller's.
+    ///
+    /// # Errors
+    /// A payload that is not JSON, or another value.
+    pub fn data<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.payload)
+    }
+
     /// The event as JSON on one line (PROTOCOL.md section 1), made once and shared.
     #[must_use]
     pub fn json(&self) -> Bytes {

@@ -17,9 +17,9 @@ impl Headers {
         for (name, value) in pairs {
             let (name, value) = (name.as_ref(), value.as_ref());
             let token = !name.is_empty()
-                && name.bytes().all(|b| {
-                    b.is_ascii_lowercase() || b.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&b)
-                });
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&b));
             if !token {
                 return Err(Invalid::new(
                     "headers",

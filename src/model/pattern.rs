@@ -108,6 +108,12 @@ impl Filter {
         Self(vec![Pattern("**".to_owned())])
     }
 
+    /// Everything, the broker's own channels too.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self(vec![Pattern("**".to_owned()), Pattern("$stentor.**".to_owned())])
+    }
+
     /// Whether one of the patterns asks for `channel`.
     #[must_use]
     pub fn matches(&self, channel: &str) -> bool {
@@ -120,7 +126,7 @@ impl Filter {
         &self.0
     }
 
-    /// Whether `channel` is among the patterns as asked for by a literal or wildcard.
+    /// Whether one of the patterns asks for this channel.
     #[must_use]
     pub fn admits(&self, channel: &Channel) -> bool {
         self.matches(channel.as_str())

@@ -97,6 +97,16 @@ impl Hub {
         }
     }
 
+    /// Says that `from` to `to` cannot be handed over: whoever is near reads the log from there.
+    pub fn lose(&self, from: Offset, to: Offset) {
+        let near = self.near.lock();
+        for inbox in near.inboxes.values() {
+            inbox.queue.lock().lost_from.get_or_insert(from);
+            inbox.filled.notify_one();
+        }
+        self.handed.store(to.0, Ordering::Release);
+    }
+
     /// Everything below was handed over.
     #[must_use]
     pub fn handed(&self) -> Offset {

@@ -13,6 +13,19 @@ const CACHE_BYTES: u64 = 32 << 20;
 #[error("the view cannot be used: {0}")]
 pub struct ViewError(String);
 
+impl ViewError {
+    /// Wraps what is wrong.
+    pub fn new(error: &dyn std::error::Error) -> Self {
+        Self(error.to_string())
+    }
+
+    /// There is no view at the moment, or one that cannot be the ledger's.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self("it is not of this ledger, or is being made".to_owned())
+    }
+}
+
 /// An open view. Blocking: never called from an async task.
 pub struct View(sled::Db);
 
@@ -75,12 +88,7 @@ impl View {
     ///
     /// # Errors
     /// The view is not usable.
-    pub fn scan(
-        &self,
-        prefix: &Key,
-        from: &Key,
-        mut visit: impl FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), ViewError> {
+    pub fn scan(&self, prefix: &Key, from: &Key, mut visit: impl FnMut(&[u8], &[u8]) -> bool) -> Result<(), ViewError> {
         guarded(|| {
             for row in self.0.range(from.bytes().to_vec()..) {
                 let (key, value) = row?;

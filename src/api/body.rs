@@ -1,0 +1,56 @@
+//! Request bodies: bounded, and JSON where JSON is due.
+
+use super::problem::Problem;
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+/// Settings and commands are small.
+const MAX_COMMAND_BYTES: usize = 256 << 10;
+
+/// The content type, without its parameters and in lower case.
+pub(super) fn essence(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        let detail = "Content-Encoding is not taken; send the body as it is";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-encoding-unsupported", detail));
+    }
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|announced| announced > limit as u64) {
+        return Err(too_large(limit));
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
+        Err(error) => {
+            Err(Problem::new(StatusCode::BAD_REQUEST, "body-broken", format!("the body ended early: {error}")))
+        }
+    }
+}
+
+fn too_large(limit: usize) -> Problem {
+    let detail = format!("the body is larger than {limit} bytes");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail).with("limit", limit)
+}
+
+/// Reads a command's or setting's JSON; fields that are not known are refused by name.
+pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    let bytes = read(headers, body, MAX_COMMAND_BYTES).await?;
+    if essence(headers).is_some_and(|kind| kind != "application/json") {
+        let detail = "this path takes application/json";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type-unsupported", detail));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| bad_json(&error))
+}
+
+/// What serde found wrong names the field.
+pub(super) fn bad_json(error: &serde_json::Error) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "json-invalid", error.to_string())
+}

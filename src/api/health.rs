@@ -1,0 +1,38 @@
+//! `GET /health/live`, `GET /health/ready`, `GET /metrics`.
+
+use super::problem::Problem;
+use super::router::Api;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// The process runs and answers.
+pub(super) async fn live() -> axum::Json<serde_json::Value> {
+    axum::Json(json!({"status": "live", "version": env!("CARGO_PKG_VERSION")}))
+}
+
+/// Whether publishes and acks are taken.
+pub(super) async fn ready(State(api): State<Api>) -> Result<axum::Json<serde_json::Value>, Problem> {
+    let health = api.broker.health();
+    let draining = api.draining.is_cancelled() || health.draining;
+    let reasons: Vec<String> = [
+        draining.then(|| "draining".to_owned()),
+        health.publishes.map(|why| format!("publishes: {why}")),
+        health.acks.map(|why| format!("acks: {why}")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if !reasons.is_empty() {
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", reasons.join("; "));
+        return Err(problem.header(header::RETRY_AFTER, HeaderValue::from_static("1")));
+    }
+    let uptime = health.uptime.as_secs();
+    Ok(axum::Json(json!({"status": "ready", "start": health.start, "end": health.end, "uptime_seconds": uptime})))
+}
+
+pub(super) async fn metrics(State(api): State<Api>) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], api.broker.metrics_text()).into_response()
+}

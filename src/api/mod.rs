@@ -1,0 +1,21 @@
+//! Floor 8: the broker over HTTP and WebSocket. PROTOCOL.md says what every path means.
+
+mod body;
+mod connectors;
+mod export;
+mod health;
+mod origin;
+mod problem;
+mod publish;
+mod query;
+mod read;
+mod receipts;
+mod render;
+mod router;
+mod server;
+mod subscribers;
+mod ws;
+
+pub use origin::Origins;
+pub use router::{ApiOptions, router};
+pub use server::{Server, ServerOptions};

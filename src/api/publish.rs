@@ -1,0 +1,159 @@
+//! `POST /v1/events/{channel}` and `POST /v1/events`.
+
+use super::body;
+use super::problem::Problem;
+use super::query::Query;
+use super::router::Api;
+use crate::broker::{Error, Published};
+use crate::model::{Channel, EventId, EventInput, Headers, Invalid, NewEvent, limits, write_string};
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use std::io::Write as _;
+
+const HEADER_PREFIX: &str = "stentor-header-";
+
+/// One event: the body is the payload.
+pub(super) async fn one(
+    State(api): State<Api>,
+    Path(channel): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    Query::of(&uri).end()?;
+    let limit = api.broker.publish_limits().max_event_bytes;
+    let channel_name = Channel::parse(&channel)?;
+    if channel_name.is_system() {
+        let detail = format!("channel: '{channel}' begins with $, and those channels are the broker's own");
+        return Err(Problem::new(StatusCode::FORBIDDEN, "channel-reserved", detail).with("field", "channel"));
+    }
+    let payload = body::read(&headers, body, limit).await?;
+    let id = text(&headers, "idempotency-key", "id")?.map(|id| EventId::parse(unquote(id))).transpose()?;
+    let key = text(&headers, "stentor-key", "key")?;
+    let kind = text(&headers, header::CONTENT_TYPE.as_str(), "content_type")?;
+    let event = NewEvent::check(
+        &channel,
+        id.unwrap_or_else(|| api.broker.make_id()),
+        key,
+        event_headers(&headers)?,
+        kind,
+        payload,
+    )?;
+    let published = api.broker.publish(event).await?;
+    Ok(answer(&channel_name, &published))
+}
+
+fn answer(channel: &Channel, published: &Published) -> Response {
+    let mut out = Vec::with_capacity(192);
+    let written = write!(out, "{{\"offset\":{},\"id\":", published.offset);
+    write_string(&mut out, &published.id.to_string());
+    let rest = write!(out, ",\"channel\":\"{channel}\",\"time\":\"{}\"", published.time);
+    written.and(rest).expect("memory can be written");
+    let status = if published.duplicate {
+        out.extend_from_slice(b",\"duplicate\":true");
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
+    out.push(b'}');
+    (status, [(header::CONTENT_TYPE, "application/json")], out).into_response()
+}
+
+/// A header's value as text; what is not visible ASCII is refused under the field's name.
+fn text<'a>(headers: &'a HeaderMap, name: &str, field: &'static str) -> Result<Option<&'a str>, Invalid> {
+    let Some(value) = headers.get(name) else { return Ok(None) };
+    // Keys may hold other characters: header values are bytes, and UTF-8 is what people send.
+    std::str::from_utf8(value.as_bytes())
+        .map(Some)
+        .map_err(|_| Invalid::new(field, format!("header {name} is not UTF-8")))
+}
+
+/// An `Idempotency-Key` may be a structured string (draft-ietf-httpapi-idempotency-key-header): `"abc"` means `abc`.
+fn unquote(value: &str) -> &str {
+    value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value)
+}
+
+/// `Stentor-Header-NAME`, and the publisher's trace context.
+fn event_headers(headers: &HeaderMap) -> Result<Headers, Invalid> {
+    let mut pairs = Vec::new();
+    for (name, value) in headers {
+        let kept = match name.as_str() {
+            trace @ ("traceparent" | "tracestate") => trace,
+            other => match other.strip_prefix(HEADER_PREFIX) {
+                Some(kept) => kept,
+                None => continue,
+            },
+        };
+        let value = std::str::from_utf8(value.as_bytes())
+            .map_err(|_| Invalid::new("headers", format!("the value of '{kept}' is not UTF-8")))?;
+        pairs.push((kept, value));
+    }
+    if pairs.is_empty() { Ok(Headers::default()) } else { Headers::parse(pairs) }
+}
+
+/// Many events, all or none.
+pub(super) async fn many(
+    State(api): State<Api>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    Query::of(&uri).end()?;
+    let limit = api.broker.publish_limits().max_batch_bytes;
+    let kind = body::essence(&headers);
+    let ndjson = match kind.as_deref() {
+        Some("application/x-ndjson") => true,
+        Some("application/json") | None => false,
+        Some(other) => {
+            let detail = format!(
+                "Content-Type '{}' is not taken here; send application/x-ndjson or a JSON array, \
+                 or one payload to /v1/events/CHANNEL",
+                other.escape_debug()
+            );
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type-unsupported", detail));
+        }
+    };
+    let bytes = body::read(&headers, body, limit).await?;
+    let events = if ndjson { lines(&api, &bytes)? } else { array(&api, &bytes)? };
+    let placed = api.broker.publish_batch(events).await?;
+    let (status, summary) = super::render::batch(&placed);
+    Ok((status, axum::Json(summary)).into_response())
+}
+
+fn lines(api: &Api, bytes: &[u8]) -> Result<Vec<NewEvent>, Problem> {
+    let mut events = Vec::new();
+    for (n, line) in bytes.split(|b| *b == b'\n').enumerate() {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        too_many(events.len() + 1)?;
+        let input = serde_json::from_slice::<EventInput<'_>>(line);
+        let input = input.map_err(|error| body::bad_json(&error).with("line", n + 1))?;
+        events.push(check(api, &input, n + 1)?);
+    }
+    Ok(events)
+}
+
+fn array(api: &Api, bytes: &[u8]) -> Result<Vec<NewEvent>, Problem> {
+    let inputs: Vec<EventInput<'_>> = serde_json::from_slice(bytes).map_err(|error| body::bad_json(&error))?;
+    too_many(inputs.len())?;
+    inputs.iter().enumerate().map(|(n, input)| check(api, input, n + 1)).collect()
+}
+
+pub(super) fn check(api: &Api, input: &EventInput<'_>, line: usize) -> Result<NewEvent, Problem> {
+    input
+        .check(|| api.broker.make_id())
+        .map_err(|invalid| Error::from(crate::publish::PublishError::Invalid { line: Some(line), invalid }).into())
+}
+
+pub(super) fn too_many(count: usize) -> Result<(), Problem> {
+    if count <= limits::MAX_BATCH_EVENTS {
+        return Ok(());
+    }
+    let detail = format!("the batch has more than {} events", limits::MAX_BATCH_EVENTS);
+    let limit = json!(limits::MAX_BATCH_EVENTS);
+    Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail).with("limit", limit))
+}

@@ -1,0 +1,106 @@
+//! `GET /v1/events`, `GET /v1/events/{offset}`, `GET /v1/channels`, `POST /v1/preview`.
+
+use super::problem::Problem;
+use super::query::Query;
+use super::router::Api;
+use super::{body, render};
+use crate::broker::RangeQuery;
+use crate::model::{Filter, Invalid, Offset, Place, Span, limits};
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+
+pub(super) async fn range(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
+    let mut query = Query::of(&uri);
+    let wait = query.duration("wait")?.unwrap_or_default();
+    if wait > limits::MAX_WAIT {
+        return Err(Invalid::new("wait", "is longer than 60s").into());
+    }
+    let asked = RangeQuery {
+        filter: query.channels()?.unwrap_or_else(Filter::all),
+        from: query.place("from")?.unwrap_or(Place::Earliest),
+        to: query.place("to")?,
+        limit: query.limit()?,
+        wait,
+    };
+    query.end()?;
+    let range = api.broker.read(asked).await?;
+    let mut out = br#"{"events":"#.to_vec();
+    render::events(&mut out, &range.events);
+    let gap = range.gap.map_or(String::new(), |gap| format!(",\"gap\":{}", render::gap(gap)));
+    out.extend_from_slice(format!(",\"next\":{},\"end\":{}{gap}}}", range.next, range.end).as_bytes());
+    Ok((JSON, out).into_response())
+}
+
+/// The offset in a path.
+pub(super) fn offset(text: &str) -> Result<Offset, Invalid> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let parsed = digits.then(|| text.parse().ok()).flatten().map(Offset);
+    parsed.ok_or_else(|| Invalid::new("offset", format!("'{}' is not an offset", text.escape_debug())))
+}
+
+pub(super) async fn one(State(api): State<Api>, Path(text): Path<String>, uri: Uri) -> Result<Response, Problem> {
+    Query::of(&uri).end()?;
+    let event = api.broker.event(offset(&text)?).await?;
+    Ok((JSON, event.json()).into_response())
+}
+
+pub(super) async fn channels(State(api): State<Api>, uri: Uri) -> Result<axum::Json<Value>, Problem> {
+    let mut query = Query::of(&uri);
+    let limit = query.limit()?;
+    let after = query.one("after")?;
+    query.end()?;
+    let behind = |name: &str| after.as_deref().is_none_or(|after| name > after);
+    let mut found: Vec<Value> = Vec::new();
+    let mut next = None;
+    for info in api.broker.channels().iter().filter(|info| behind(info.channel.as_str())) {
+        if found.len() == limit {
+            next = found.last().and_then(|last| last.get("channel")).cloned();
+            break;
+        }
+        found.push(json!({
+            "channel": info.channel.as_str(), "events": info.events,
+            "last_offset": info.last_offset, "last_time": info.last_time.to_string(),
+        }));
+    }
+    Ok(axum::Json(json!({"channels": found, "next": next})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PreviewInput {
+    channels: Vec<String>,
+    from: Option<Value>,
+    to: Option<Value>,
+}
+
+/// What a listener would get.
+pub(super) async fn preview(State(api): State<Api>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let input: PreviewInput = body::json(&headers, body).await?;
+    let filter = Filter::parse(&input.channels)?;
+    let from = input.from.map(|from| Place::from_json("from", &from)).transpose()?.unwrap_or(Place::Earliest);
+    let to = input.to.map(|to| Place::from_json("to", &to)).transpose()?;
+    let span = Span::new(
+        api.broker.resolve("from", from).await?,
+        api.broker.resolve("to", to.unwrap_or(Place::Latest)).await?,
+    );
+    let matches = api.broker.count(&filter, span);
+    let query = RangeQuery {
+        filter,
+        from: Place::At(span.from),
+        to: Some(Place::At(span.to)),
+        limit: 10,
+        wait: Duration::ZERO,
+    };
+    let range = api.broker.read(query).await?;
+    let mut out = format!("{{\"matches\":{matches},\"events\":").into_bytes();
+    render::events(&mut out, &range.events);
+    out.push(b'}');
+    Ok((JSON, out).into_response())
+}

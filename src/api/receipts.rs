@@ -1,0 +1,55 @@
+//! `GET /v1/receipts`, `GET /v1/events/{offset}/receipts`.
+
+use super::problem::Problem;
+use super::query::Query;
+use super::router::Api;
+use super::{read, render};
+use crate::broker::ReceiptQuery;
+use crate::model::{Filter, Invalid, Name};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+pub(super) async fn of_event(
+    State(api): State<Api>,
+    Path(text): Path<String>,
+    uri: Uri,
+) -> Result<axum::Json<Value>, Problem> {
+    Query::of(&uri).end()?;
+    let receipts = api.broker.event_receipts(read::offset(&text)?).await?;
+    let shown: Vec<Value> = receipts.iter().map(render::event_receipt).collect();
+    Ok(axum::Json(json!({"receipts": shown})))
+}
+
+pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
+    let mut query = Query::of(&uri);
+    let asked = ReceiptQuery {
+        subscriber: query
+            .one("subscriber")?
+            .map(|name| Name::parse("subscriber", &name).map(String::from))
+            .transpose()?,
+        offset: query.one("offset")?.map(|text| read::offset(&text)).transpose()?,
+        channels: query.list("channel").map(|patterns| Filter::parse(&patterns)).transpose()?,
+        from: query.place("from")?,
+        to: query.place("to")?,
+        limit: query.limit()?,
+        after: query.one("after")?.map(|text| after(&text)).transpose()?,
+    };
+    query.end()?;
+    let page = api.broker.receipts(asked).await?;
+    let shown: Vec<Value> = page.receipts.iter().map(render::receipt).collect();
+    let lines = headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes() == b"application/x-ndjson");
+    if lines {
+        let text: String = shown.iter().map(|receipt| format!("{receipt}\n")).collect();
+        return Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response());
+    }
+    let next = page.next.map(|(at, n)| format!("{at}.{n}"));
+    Ok(axum::Json(json!({"receipts": shown, "next": next})).into_response())
+}
+
+/// What `next` gave.
+fn after(text: &str) -> Result<(u64, u64), Invalid> {
+    let parts = text.split_once('.').and_then(|(at, n)| Some((at.parse().ok()?, n.parse().ok()?)));
+    parts.ok_or_else(|| Invalid::new("after", "is not what an earlier page gave as next"))
+}

@@ -1,0 +1,143 @@
+//! How things look as JSON.
+
+use crate::broker::{EventReceipt, Receipt};
+use crate::deliver::SubscriberView;
+use crate::engine::Placed;
+use crate::model::{ConnectorSettings, Event, Filter, GiveUp, Kind, Span, format_duration};
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// The answer to a batch, and its status: 200 where all are repeats.
+pub(super) fn batch(placed: &[Placed]) -> (StatusCode, Value) {
+    let new: Vec<u64> = placed.iter().filter(|placed| !placed.duplicate).map(|placed| placed.offset.0).collect();
+    let all: Vec<u64> = placed.iter().map(|placed| placed.offset.0).collect();
+    let duplicates = placed.len() - new.len();
+    // Where there is anything new, the range is of the new ones: repeats keep their old places, told below.
+    let range = if new.is_empty() { &all } else { &new };
+    let mut summary = json!({
+        "first_offset": range.iter().min(), "last_offset": range.iter().max(),
+        "count": placed.len(), "duplicates": duplicates,
+    });
+    if duplicates > 0
+        && let Some(members) = summary.as_object_mut()
+    {
+        members.insert("offsets".to_owned(), json!(all));
+    }
+    (if new.is_empty() { StatusCode::OK } else { StatusCode::CREATED }, summary)
+}
+
+pub(super) fn patterns(filter: &Filter) -> Value {
+    filter.patterns().iter().map(|pattern| json!(pattern.as_str())).collect()
+}
+
+pub(super) fn gap(span: Span) -> Value {
+    json!({"from": span.from, "to": span.to})
+}
+
+/// A subscriber as `GET` shows it.
+pub(super) fn subscriber(view: &SubscriberView) -> Value {
+    if view.kind == Kind::Connector {
+        return connector(view);
+    }
+    let mut shown = common(view);
+    shown.insert("connected".to_owned(), json!(view.connected));
+    shown.insert("window".to_owned(), json!(view.window));
+    shown.insert("ack_timeout".to_owned(), json!(format_duration(view.ack_timeout)));
+    shown.insert("expires".to_owned(), json!(view.expires.map(format_duration)));
+    Value::Object(shown)
+}
+
+fn common(view: &SubscriberView) -> Map<String, Value> {
+    let mut shown = Map::new();
+    let mut put = |name: &str, value: Value| shown.insert(name.to_owned(), value);
+    put("name", json!(view.name));
+    put("kind", json!(view.kind.as_str()));
+    put("channels", patterns(&view.channels));
+    put("cursor", json!(view.cursor));
+    put("end", json!(view.end));
+    if let Some(lag) = view.lag {
+        put("lag", json!(lag));
+    }
+    put("open", json!(view.open));
+    put("last_ack", json!(view.last_ack.map(|time| time.to_string())));
+    put("created", json!(view.created.to_string()));
+    shown
+}
+
+/// A connector as `GET` shows it: no secret, no header value.
+pub(super) fn connector(view: &SubscriberView) -> Value {
+    let mut shown = common(view);
+    shown.insert("connected".to_owned(), json!(view.connected));
+    if let Some(connector) = &view.connector {
+        shown.extend(settings(&connector.settings));
+        shown.insert("state".to_owned(), json!(connector.state.as_str()));
+        shown.insert("next_attempt".to_owned(), json!(connector.next_attempt.map(|time| time.to_string())));
+        shown.insert("last_error".to_owned(), json!(connector.last_error));
+    }
+    Value::Object(shown)
+}
+
+fn settings(settings: &ConnectorSettings) -> Map<String, Value> {
+    let give_up_after = settings.retry.give_up_after.map(|give_up| match give_up {
+        GiveUp::Attempts(attempts) => json!(attempts),
+        GiveUp::After(duration) => json!(format_duration(duration)),
+    });
+    let shown = json!({
+        "url": settings.url, "format": settings.format.as_str(), "content_type": settings.content_type,
+        "timeout": format_duration(settings.timeout),
+        "retry": {
+            "initial": format_duration(settings.retry.initial), "max": format_duration(settings.retry.max),
+            "give_up_after": give_up_after,
+        },
+        "in_flight": settings.in_flight, "rate_limit": null,
+    });
+    match shown {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
+pub(super) fn receipt(receipt: &Receipt) -> Value {
+    let mut shown = json!({
+        "subscriber": receipt.subscriber, "from": receipt.span.from, "to": receipt.span.to,
+        "time": receipt.time.to_string(), "outcome": receipt.outcome.as_str(), "attempts": receipt.attempts,
+    });
+    if let Some(members) = shown.as_object_mut() {
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                members.insert(name.to_owned(), value);
+            }
+        };
+        put("status", receipt.status.map(|status| json!(status)));
+        put("latency_ms", receipt.latency_ms.map(|latency| json!(latency)));
+        put("reason", receipt.reason.as_ref().map(|reason| json!(reason)));
+    }
+    shown
+}
+
+pub(super) fn event_receipt(receipt: &EventReceipt) -> Value {
+    let state = receipt.outcome.map_or("pending", |outcome| outcome.as_str());
+    let mut shown = json!({"subscriber": receipt.subscriber, "state": state});
+    if let Some(members) = shown.as_object_mut() {
+        if let Some(time) = receipt.time {
+            members.insert("time".to_owned(), json!(time.to_string()));
+        }
+        if let Some(attempts) = receipt.attempts {
+            members.insert("attempts".to_owned(), json!(attempts));
+        }
+    }
+    shown
+}
+
+/// `[event,event,…]`, from the shared bytes.
+pub(super) fn events(out: &mut Vec<u8>, events: &[Arc<Event>]) {
+    out.push(b'[');
+    for (n, event) in events.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&event.json());
+    }
+    out.push(b']');
+}

@@ -1,0 +1,108 @@
+//! The accept loop: time limits on slow clients, a cap on connections, an end in order.
+
+use crate::clock;
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a new connection may stay silent.
+const FIRST_BYTE: Duration = Duration::from_secs(5);
+/// How long a request's headers may take.
+const HEADERS: Duration = Duration::from_secs(10);
+/// How long accepting pauses when the machine is out of files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How connections are taken.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerOptions {
+    /// Connections at once.
+    pub max_connections: usize,
+    /// How long connections may take to end.
+    pub drain: Duration,
+}
+
+/// A bound address that serves.
+pub struct Server {
+    listener: TcpListener,
+    options: ServerOptions,
+}
+
+impl Server {
+    /// Takes the address; port 0 picks one.
+    ///
+    /// # Errors
+    /// The system's: the address is in use, or not this machine's.
+    pub async fn bind(address: SocketAddr, options: ServerOptions) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(address).await?, options })
+    }
+
+    /// The address that was taken.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `draining` is cancelled and every connection has ended, or the drain time is over.
+    pub async fn serve(self, router: Router, draining: CancellationToken) {
+        let tracker = TaskTracker::new();
+        let places = Arc::new(Semaphore::new(self.options.max_connections));
+        while let Some(accepted) = draining.run_until_cancelled(self.listener.accept()).await {
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be taken");
+                    clock::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                tracing::warn!(at_most = self.options.max_connections, "too many connections; one is refused");
+                continue;
+            };
+            let (router, draining) = (router.clone(), draining.clone());
+            tracker.spawn(async move {
+                connection(stream, router, draining).await;
+                drop(place);
+            });
+        }
+        drop(self.listener);
+        tracker.close();
+        if clock::within(self.options.drain, tracker.wait()).await.is_none() {
+            tracing::warn!(connections = tracker.len(), "some connections did not end in time");
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, draining: CancellationToken) {
+    if stream.set_nodelay(true).is_err() || !matches!(clock::within(FIRST_BYTE, stream.readable()).await, Some(Ok(())))
+    {
+        return;
+    }
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
+    let service = TowerToHyperService::new(router);
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = &mut serving => ended,
+        () = draining.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+}

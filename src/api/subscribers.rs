@@ -1,0 +1,118 @@
+//! `/v1/subscribers`.
+
+use super::problem::Problem;
+use super::query::Query;
+use super::router::Api;
+use super::{body, read, render};
+use crate::model::{Filter, Invalid, Kind, Name, Place, SubscriberSettings, limits, parse_duration};
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Input {
+    channels: Vec<String>,
+    from: Option<Value>,
+    window: Option<u32>,
+    ack_timeout: Option<String>,
+    expires: Option<String>,
+}
+
+pub(super) async fn put(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let name = Name::parse("name", &name)?;
+    let input: Input = body::json(&headers, body).await?;
+    let mut settings = SubscriberSettings::new(Filter::parse(&input.channels)?);
+    settings.window = input.window.unwrap_or(settings.window);
+    if let Some(text) = input.ack_timeout {
+        settings.ack_timeout = parse_duration("ack_timeout", &text)?;
+    }
+    settings.expires = input.expires.map(|text| parse_duration("expires", &text)).transpose()?;
+    let from = input.from.map(|from| Place::from_json("from", &from)).transpose()?;
+    let made = api.broker.registry().put_subscriber(&name, settings, from).await?;
+    let view = api.broker.registry().view(Kind::Subscriber, name.as_str()).await?;
+    let status = if made.created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, axum::Json(render::subscriber(&view))).into_response())
+}
+
+pub(super) async fn show(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    uri: Uri,
+) -> Result<axum::Json<Value>, Problem> {
+    Query::of(&uri).end()?;
+    let view = api.broker.registry().view(Kind::Subscriber, &name).await?;
+    Ok(axum::Json(render::subscriber(&view)))
+}
+
+pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<axum::Json<Value>, Problem> {
+    listed(&api, &uri, None, "subscribers")
+}
+
+/// A page of names; `next` is the last of them.
+pub(super) fn listed(api: &Api, uri: &Uri, kind: Option<Kind>, member: &str) -> Result<axum::Json<Value>, Problem> {
+    let mut query = Query::of(uri);
+    let limit = query.limit()?;
+    let after = query.one("after")?;
+    query.end()?;
+    let views = api.broker.registry().views(kind);
+    let mut behind = views.iter().filter(|view| after.as_ref().is_none_or(|after| view.name > *after));
+    let page: Vec<Value> = behind.by_ref().take(limit).map(render::subscriber).collect();
+    let next = behind.next().and(page.last()).and_then(|last| last.get("name")).cloned();
+    Ok(axum::Json(json!({member: page, "next": next})))
+}
+
+pub(super) async fn delete(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+    api.broker.registry().delete(Kind::Subscriber, &name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SeekInput {
+    to: Value,
+}
+
+impl SeekInput {
+    pub(super) fn place(&self) -> Result<Place, Invalid> {
+        Place::from_json("to", &self.to)
+    }
+}
+
+pub(super) async fn seek(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<axum::Json<Value>, Problem> {
+    let input: SeekInput = body::json(&headers, body).await?;
+    let cursor = api.broker.registry().seek(Kind::Subscriber, &name, input.place()?).await?;
+    Ok(axum::Json(json!({"cursor": cursor})))
+}
+
+/// A barrier: answers when no matching event up to that offset is unacknowledged.
+pub(super) async fn wait(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    uri: Uri,
+) -> Result<axum::Json<Value>, Problem> {
+    let mut query = Query::of(&uri);
+    let offset = query.one("offset")?.ok_or_else(|| Invalid::new("offset", "is missing"))?;
+    let timeout = query.duration("timeout")?.unwrap_or(Duration::from_secs(30));
+    query.end()?;
+    let offset = read::offset(&offset)?;
+    if timeout > limits::MAX_WAIT {
+        return Err(Invalid::new("timeout", "is longer than 60s").into());
+    }
+    let (reached, cursor) = api.broker.wait_for(&name, offset, timeout).await?;
+    Ok(axum::Json(json!({"reached": reached, "cursor": cursor})))
+}

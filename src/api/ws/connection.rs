@@ -1,0 +1,464 @@
+//! One WebSocket connection, from its upgrade to its close.
+
+use super::close::Close;
+use super::feed::{Feed, Opening};
+use super::frame::{self, Ack, ClientFrame, Peek, Publish, Subscribe};
+use super::params::{self, Asked};
+use crate::api::problem::Problem;
+use crate::api::publish;
+use crate::api::router::Api;
+use crate::broker::Error;
+use crate::clock::{self, Instant};
+use crate::deliver::{Delivery, Ending};
+use crate::ledger::{Entry, Via};
+use crate::log::Ticket;
+use crate::metrics::Word;
+use crate::model::{Event, Offset, limits};
+use axum::extract::ws::{Message, WebSocket};
+use axum::http::{StatusCode, Uri};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+const PING_EVERY: Duration = Duration::from_secs(25);
+const PONG_WITHIN: Duration = Duration::from_secs(10);
+/// Publishes of one connection that may wait for the disk; then its frames wait.
+const MAX_OUTSTANDING: usize = 1_024;
+/// Frames fed to the socket before it is flushed.
+const FEED_FRAMES: usize = 128;
+
+/// Ends the connection; `None` where there is nobody to tell.
+type Ended = Option<Close>;
+
+/// One connection.
+pub(super) struct Connection {
+    api: Api,
+    socket: WebSocket,
+    feed: Feed,
+    batch: Option<usize>,
+    /// Publishes and confirmed acks under way: each becomes a frame.
+    answers: FuturesUnordered<BoxFuture<'static, Message>>,
+    heard: Instant,
+    pinged: Option<Instant>,
+    via: Word,
+}
+
+impl Connection {
+    pub(super) fn new(api: Api, socket: WebSocket) -> Self {
+        Self {
+            api,
+            socket,
+            feed: Feed::Nothing,
+            batch: None,
+            answers: FuturesUnordered::new(),
+            heard: Instant::now(),
+            pinged: None,
+            via: Word { kind: Via::WebSocket.as_str() },
+        }
+    }
+
+    /// Serves the connection until one side ends it.
+    pub(super) async fn run(mut self, uri: Uri) {
+        let api = self.api.clone();
+        let sessions = api.broker.metrics().sessions.get_or_create_owned(&self.via);
+        sessions.inc();
+        let ended = match self.begin(&uri).await {
+            Ok(()) => self.serve().await,
+            Err(ended) => ended,
+        };
+        if let Some(close) = ended {
+            let goodbye = async {
+                if self.socket.send(close.message()).await.is_ok() {
+                    // The client's close frame, or the end of the stream, completes the handshake.
+                    while matches!(self.socket.recv().await, Some(Ok(_))) {}
+                }
+            };
+            clock::within(PONG_WITHIN, goodbye).await;
+        }
+        sessions.dec();
+    }
+
+    /// Starts delivery where the query asks for it. Faults are told after the upgrade: browsers cannot read a failed one.
+    async fn begin(&mut self, uri: &Uri) -> Result<(), Ended> {
+        let asked = params::of_query(uri);
+        let subscribed = match asked {
+            Ok(None) => return Ok(()),
+            Ok(Some(asked)) => self.subscribe(asked).await,
+            Err(problem) => Err(problem),
+        };
+        match subscribed {
+            Ok(message) => self.send(message).await,
+            Err(problem) => {
+                self.send(frame::error(&problem, None)).await?;
+                Err(Some(Close::NotTheProtocol))
+            }
+        }
+    }
+
+    async fn serve(&mut self) -> Ended {
+        let drain = self.api.draining.clone();
+        let mut leave_at: Option<Instant> = None;
+        loop {
+            let tick = self.pinged.map_or(self.heard + PING_EVERY, |pinged| pinged + PONG_WITHIN);
+            let ended = tokio::select! {
+                received = self.socket.recv(), if self.answers.len() < MAX_OUTSTANDING => self.received(received).await,
+                Some(answer) = self.answers.next(), if !self.answers.is_empty() => self.answered(answer).await,
+                delivery = self.feed.next() => self.deliver(delivery).await,
+                () = clock::sleep_until(tick) => self.ping().await,
+                () = drain.cancelled(), if leave_at.is_none() => {
+                    // Closes are spread, so that all who come back do not come at once.
+                    let spread = u64::try_from(self.api.options.drain.as_millis() / 2).unwrap_or(0).max(1);
+                    leave_at = Some(Instant::now() + Duration::from_millis(self.api.random.next() % spread));
+                    Ok(())
+                }
+                () = at(leave_at) => Err(Some(Close::Restart)),
+            };
+            if let Err(ended) = ended {
+                return ended;
+            }
+        }
+    }
+
+    async fn ping(&mut self) -> Result<(), Ended> {
+        if self.pinged.is_some() {
+            return Err(Some(Close::NoPong));
+        }
+        self.pinged = Some(Instant::now());
+        self.send(Message::Ping(Bytes::new())).await
+    }
+
+    /// Handles a frame, and those behind it that have arrived already.
+    async fn received(&mut self, first: Option<Result<Message, axum::Error>>) -> Result<(), Ended> {
+        let mut received = first;
+        loop {
+            let message = match received {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "a WebSocket broke");
+                    return Err(None);
+                }
+                None => return Err(None),
+            };
+            self.heard = Instant::now();
+            self.pinged = None;
+            match message {
+                Message::Text(text) => self.handle(text.as_str()).await?,
+                Message::Binary(_) => return Err(Some(Close::NoBinary)),
+                Message::Ping(_) | Message::Pong(_) => {}
+                Message::Close(_) => {
+                    // Flushing sends the answering close frame that is queued already.
+                    let flushed = self.socket.flush().await;
+                    tracing::trace!(?flushed, "a client said goodbye");
+                    return Err(None);
+                }
+            }
+            if self.answers.len() >= MAX_OUTSTANDING {
+                break;
+            }
+            match self.socket.recv().now_or_never() {
+                Some(next) => received = next,
+                None => break,
+            }
+        }
+        self.flush().await
+    }
+
+    async fn handle(&mut self, text: &str) -> Result<(), Ended> {
+        let peek = match serde_json::from_str::<Peek<'_>>(text) {
+            Ok(peek) => peek,
+            Err(error) => return self.put(frame::error(&frame::malformed(&error), None)).await,
+        };
+        let reference = peek.reference.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
+        let handled = match peek.op.as_deref() {
+            Some("publish") => self.publish(text, reference.clone()),
+            Some("auth") => {
+                let detail = "this broker asks for no token";
+                Err(Problem::new(StatusCode::BAD_REQUEST, "auth-not-needed", detail))
+            }
+            Some("subscribe" | "ack" | "nack" | "reject" | "working" | "ping") => {
+                match serde_json::from_str::<ClientFrame>(text) {
+                    Ok(frame) => self.command(frame).await?,
+                    Err(error) => Err(frame::malformed(&error)),
+                }
+            }
+            Some(other) => {
+                let detail = format!("op '{}' is not known", other.escape_debug());
+                Err(Problem::new(StatusCode::BAD_REQUEST, "op-unknown", detail))
+            }
+            None => Err(Problem::new(StatusCode::BAD_REQUEST, "op-unknown", "op: is missing")),
+        };
+        match handled {
+            Ok(()) => Ok(()),
+            Err(problem) => self.put(frame::error(&problem, reference.as_ref())).await,
+        }
+    }
+
+    /// Does what a frame asks; the outer error ends the connection, the inner one is told.
+    async fn command(&mut self, frame: ClientFrame) -> Result<Result<(), Problem>, Ended> {
+        match frame {
+            ClientFrame::Ping => self.put(frame::text(&json!({"op": "pong"}))).await.map(Ok),
+            ClientFrame::Subscribe(asked) => match self.subscribe_by_frame(asked).await {
+                Ok(message) => self.send(message).await.map(Ok),
+                Err(problem) => Ok(Err(problem)),
+            },
+            ClientFrame::Ack(ack) => Ok(self.ack(ack)),
+            ClientFrame::Nack { offset, delay } => Ok(self.nack(&offset, delay.as_deref())),
+            ClientFrame::Reject { offset, reason } => Ok(self.reject(&offset, reason)),
+            ClientFrame::Working { offset } => Ok(self.working(&offset)),
+        }
+    }
+
+    async fn subscribe_by_frame(&mut self, frame: Subscribe) -> Result<Message, Problem> {
+        // On a live durable connection the name may be left out: it is the connection's own.
+        let durable = matches!(self.feed, Feed::Durable(_));
+        let mut frame = frame;
+        if durable && frame.subscriber.is_none() {
+            frame.subscriber = self.feed.session().ok().map(|session| session.subscription().name().to_string());
+        }
+        let asked = params::of_frame(frame)?;
+        self.subscribe(asked).await
+    }
+
+    async fn subscribe(&mut self, asked: Asked) -> Result<Message, Problem> {
+        let opening = if matches!(self.feed, Feed::Nothing) {
+            let (feed, opening) = Feed::open(&self.api, &asked).await?;
+            self.feed = feed;
+            opening
+        } else {
+            self.feed.change(&self.api, &asked).await?
+        };
+        self.batch = asked.batch.or(self.batch);
+        let Opening { filter, subscriber, cursor } = opening;
+        Ok(frame::subscribed(&filter, subscriber.as_deref(), cursor, self.api.broker.end()))
+    }
+
+    fn publish(&mut self, text: &str, reference: Option<Value>) -> Result<(), Problem> {
+        let mut publish: Publish<'_> = serde_json::from_str(text).map_err(|error| frame::malformed(&error))?;
+        let broker = self.api.broker.clone();
+        let failed = |error: Error, reference: Option<&Value>| frame::error(&Problem::from(error), reference);
+        if let Some(events) = publish.events.take() {
+            publish::too_many(events.len())?;
+            let checked: Result<Vec<_>, Problem> =
+                events.iter().enumerate().map(|(n, input)| publish::check(&self.api, input, n + 1)).collect();
+            let events = checked?;
+            self.answers.push(Box::pin(async move {
+                match broker.publish_batch(events).await {
+                    Ok(placed) => frame::published_batch(&placed, reference.as_ref()),
+                    Err(error) => failed(error, reference.as_ref()),
+                }
+            }));
+            return Ok(());
+        }
+        let event = publish.single()?.check(|| broker.make_id())?;
+        self.answers.push(Box::pin(async move {
+            match broker.publish(event).await {
+                Ok(published) => {
+                    let id = published.id.to_string();
+                    let (offset, time, duplicate) = (published.offset, published.time, published.duplicate);
+                    frame::published(crate::engine::Placed { offset, time, duplicate }, &id, reference.as_ref())
+                }
+                Err(error) => failed(error, reference.as_ref()),
+            }
+        }));
+        Ok(())
+    }
+
+    fn ack(&mut self, ack: Ack) -> Result<(), Problem> {
+        let session = self.feed.session()?;
+        let (subscription, generation) = (Arc::clone(session.subscription()), session.generation());
+        match (ack.offset, ack.offsets) {
+            (Some(offset), None) => subscription.ack_through(generation, frame::offset(&offset)?)?,
+            (None, Some(offsets)) => {
+                let offsets = offsets.iter().map(frame::offset).collect::<Result<Vec<Offset>, _>>()?;
+                subscription.ack_each(generation, &offsets)?;
+            }
+            _ => return Err(crate::model::Invalid::new("offset", "give either offset or offsets").into()),
+        }
+        self.api.broker.metrics().acks.get_or_create(&self.via).inc();
+        if ack.confirm {
+            let ticket: Option<Ticket> = subscription.settle()?;
+            let registry = Arc::clone(self.api.broker.registry());
+            self.answers.push(Box::pin(async move {
+                let durable = match ticket {
+                    Some(ticket) => ticket.durable().await.map_err(Error::from),
+                    // An ack that came every 100 ms earlier may still be on its way.
+                    None => {
+                        registry.settle_all().await;
+                        Ok(())
+                    }
+                };
+                let cursor = durable.and_then(|()| registry.cursor(&subscription).map_err(Error::from));
+                match cursor {
+                    Ok(cursor) => frame::text(&json!({"op": "acked", "cursor": cursor})),
+                    Err(error) => frame::error(&Problem::from(error), None),
+                }
+            }));
+        }
+        Ok(())
+    }
+
+    fn nack(&mut self, offset: &Value, delay: Option<&str>) -> Result<(), Problem> {
+        let session = self.feed.session()?;
+        let (offset, delay) = (frame::offset(offset)?, frame::delay(delay)?);
+        Ok(session.subscription().nack(session.generation(), offset, delay)?)
+    }
+
+    fn reject(&mut self, offset: &Value, reason: Option<String>) -> Result<(), Problem> {
+        let session = self.feed.session()?;
+        let offset = frame::offset(offset)?;
+        let reason = reason.unwrap_or_else(|| "rejected by its listener".to_owned());
+        if reason.len() > limits::MAX_KEY_BYTES * 4 {
+            return Err(crate::model::Invalid::new("reason", "is longer than 1020 bytes").into());
+        }
+        let id = session.subscription().id();
+        let dead = |attempts| Entry::Dead { id, offset, attempts, status: None, reason };
+        // Nobody waits for this word: like an ack, it is durable within the next commits.
+        let _ticket = session.subscription().give_up(session.generation(), offset, dead)?;
+        self.api.broker.metrics().dead_letters.inc();
+        Ok(())
+    }
+
+    fn working(&mut self, offset: &Value) -> Result<(), Problem> {
+        let session = self.feed.session()?;
+        Ok(session.subscription().working(session.generation(), frame::offset(offset)?)?)
+    }
+
+    /// Sends an answer and those that are ready behind it, flushed once.
+    async fn answered(&mut self, first: Message) -> Result<(), Ended> {
+        self.put(first).await?;
+        while let Some(Some(answer)) = self.answers.next().now_or_never() {
+            self.put(answer).await?;
+        }
+        self.flush().await
+    }
+
+    /// Sends a delivery and those that are at hand behind it, flushed once: one system call for many events.
+    async fn deliver(&mut self, first: Result<Delivery, Error>) -> Result<(), Ended> {
+        let mut next = match first {
+            Ok(delivery) => Some(delivery),
+            Err(error) => {
+                self.send(frame::error(&Problem::from(error), None)).await?;
+                return Err(Some(Close::Trouble));
+            }
+        };
+        let mut gathered: Vec<(Arc<Event>, u32)> = Vec::new();
+        let mut frames = 0;
+        while let Some(delivery) = next.take() {
+            match delivery {
+                Delivery::Event { event, attempt } => {
+                    self.count(attempt);
+                    if self.batch.is_some() {
+                        gathered.push((event, attempt));
+                    } else {
+                        self.put(frame::shared(event.frame_of_attempt(attempt))).await?;
+                    }
+                }
+                other => {
+                    self.put_gathered(&mut gathered).await?;
+                    self.tell(other).await?;
+                }
+            }
+            frames += 1;
+            if self.batch.is_some_and(|most| gathered.len() >= most) {
+                self.put_gathered(&mut gathered).await?;
+            }
+            if frames < FEED_FRAMES.max(self.batch.unwrap_or(0)) {
+                next = self.feed.next_now();
+            }
+        }
+        self.put_gathered(&mut gathered).await?;
+        self.flush().await
+    }
+
+    fn count(&self, attempt: u32) {
+        let metrics = self.api.broker.metrics();
+        metrics.deliveries.get_or_create(&self.via).inc();
+        if attempt > 1 {
+            metrics.redeliveries.get_or_create(&self.via).inc();
+        }
+    }
+
+    async fn tell(&mut self, delivery: Delivery) -> Result<(), Ended> {
+        match delivery {
+            Delivery::Event { .. } => Ok(()),
+            Delivery::Gap(span) => {
+                self.api.broker.metrics().gaps.inc();
+                self.put(frame::gap(span)).await
+            }
+            Delivery::CaughtUp(end) => self.put(frame::caught_up(end)).await,
+            Delivery::Ended(ending) => {
+                let close = match ending {
+                    Ending::TakenOver => Close::TakenOver,
+                    Ending::Moved => Close::Moved,
+                    Ending::Failed => Close::Trouble,
+                };
+                self.flush().await?;
+                Err(Some(close))
+            }
+        }
+    }
+
+    /// The `events` frame of what was gathered.
+    async fn put_gathered(&mut self, gathered: &mut Vec<(Arc<Event>, u32)>) -> Result<(), Ended> {
+        if gathered.is_empty() {
+            return Ok(());
+        }
+        let bytes: usize = gathered.iter().map(|(event, _)| event.weight()).sum();
+        let mut out = Vec::with_capacity(bytes + 32);
+        out.extend_from_slice(br#"{"op":"events","events":["#);
+        for (n, (event, attempt)) in gathered.drain(..).enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            let json = event.json();
+            if attempt > 1 {
+                out.extend_from_slice(format!("{{\"attempt\":{attempt},").as_bytes());
+                out.extend_from_slice(json.get(1..).unwrap_or_default());
+            } else {
+                out.extend_from_slice(&json);
+            }
+        }
+        out.extend_from_slice(b"]}");
+        self.put(frame::shared(out.into())).await
+    }
+
+    async fn put(&mut self, message: Message) -> Result<(), Ended> {
+        self.within_pong(|socket| Box::pin(socket.feed(message))).await
+    }
+
+    async fn flush(&mut self) -> Result<(), Ended> {
+        self.within_pong(|socket| Box::pin(socket.flush())).await
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), Ended> {
+        self.put(message).await?;
+        self.flush().await
+    }
+
+    /// A client that takes nothing for as long as a ping may go unanswered is gone.
+    async fn within_pong<'a>(
+        &'a mut self,
+        write: impl FnOnce(&'a mut WebSocket) -> BoxFuture<'a, Result<(), axum::Error>>,
+    ) -> Result<(), Ended> {
+        match clock::within(PING_EVERY + PONG_WITHIN, write(&mut self.socket)).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => {
+                tracing::debug!(%error, "a WebSocket broke");
+                Err(None)
+            }
+            None => Err(None),
+        }
+    }
+}
+
+/// Waits until then; for ever where there is no time.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => clock::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

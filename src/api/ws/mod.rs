@@ -1,0 +1,46 @@
+//! `GET /v1/ws`: PROTOCOL.md section 5, subprotocol `stentor.v1.json`.
+
+mod close;
+mod connection;
+mod feed;
+mod frame;
+mod params;
+
+use super::problem::Problem;
+use super::router::Api;
+use crate::model::limits;
+use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use connection::Connection;
+
+const SUBPROTOCOL: &str = "stentor.v1.json";
+/// tungstenite's own default allocates 128 KiB a connection.
+const READ_BUFFER_BYTES: usize = 4 << 10;
+const WRITE_BUFFER_BYTES: usize = 16 << 10;
+
+pub(super) async fn upgrade(
+    State(api): State<Api>,
+    uri: Uri,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => {
+            let detail = format!("this path takes WebSocket upgrades: {rejection}");
+            let problem = Problem::new(StatusCode::UPGRADE_REQUIRED, "upgrade-required", detail);
+            let problem = problem.header(header::UPGRADE, HeaderValue::from_static("websocket"));
+            return problem.header(header::CONNECTION, HeaderValue::from_static("upgrade")).into_response();
+        }
+    };
+    upgrade
+        .protocols([SUBPROTOCOL])
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_message_size(limits::MAX_FRAME_BYTES)
+        .max_frame_size(limits::MAX_FRAME_BYTES)
+        .on_failed_upgrade(|error| tracing::debug!(%error, "a WebSocket upgrade failed"))
+        .on_upgrade(move |socket| async move { Box::pin(Connection::new(api, socket).run(uri)).await })
+}

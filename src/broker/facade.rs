@@ -1,0 +1,405 @@
+//! The broker: opening, publishing, reading, and the end in order.
+
+use super::maintain::{Maintenance, gauges};
+use super::options::{Options, Storage};
+use super::receipts::Receipts;
+use super::{Error, ErrorKind, dispatch};
+use crate::clock::{Clock, Instant, Random};
+use crate::connector::Sender;
+use crate::deliver::{Registry, RegistryParts};
+use crate::engine::{Budget, ChannelInfo, Engine, Local, LocalOptions, Memory, Placed};
+use crate::fs::RealFs;
+use crate::metrics::Metrics;
+use crate::model::{Event, EventId, Filter, Headers, NewEvent, Offset, Place, Span, Timestamp, limits};
+use crate::notify::Hub;
+use crate::publish::Publisher;
+use bytes::Bytes;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A running broker. Cheap to clone; all clones are the same one.
+#[derive(Clone)]
+pub struct Broker {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Arc<dyn Engine>,
+    publisher: Publisher,
+    registry: Arc<Registry>,
+    receipts: Receipts,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    started: Instant,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+}
+
+/// What a publisher is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Where the event stands.
+    pub offset: Offset,
+    /// Its id.
+    pub id: EventId,
+    /// Its time.
+    pub time: Timestamp,
+    /// It was there before.
+    pub duplicate: bool,
+}
+
+/// What a range read asks for.
+#[derive(Debug, Clone)]
+pub struct RangeQuery {
+    /// Which channels.
+    pub filter: Filter,
+    /// From where.
+    pub from: Place,
+    /// Up to where, exclusive; the end where absent.
+    pub to: Option<Place>,
+    /// Events at most.
+    pub limit: usize,
+    /// How long to wait until there is something.
+    pub wait: Duration,
+}
+
+/// What a range read gives.
+#[derive(Debug)]
+pub struct Range {
+    /// Matching events.
+    pub events: Vec<Arc<Event>>,
+    /// The offset after the last one examined.
+    pub next: Offset,
+    /// The end.
+    pub end: Offset,
+    /// Offsets that cannot be had any more.
+    pub gap: Option<Span>,
+}
+
+/// How the broker is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Why publishes are refused, where they are.
+    pub publishes: Option<String>,
+    /// Why acks are refused, where they are.
+    pub acks: Option<String>,
+    /// Whether it is shutting down.
+    pub draining: bool,
+    /// The oldest offset kept.
+    pub start: Offset,
+    /// The offset after the newest event.
+    pub end: Offset,
+    /// How long it has run.
+    pub uptime: Duration,
+}
+
+impl Broker {
+    /// Opens the logs and begins to work: connectors call, listeners are served, retention runs.
+    ///
+    /// # Errors
+    /// A data directory that another process has, or that is damaged; the message says what to do.
+    pub async fn open(options: Options) -> Result<Self, Error> {
+        // A second broker in the process finds it installed, and that is as good.
+        let _already = rustls::crypto::ring::default_provider().install_default().is_err();
+        let metrics = Arc::new(Metrics::default());
+        let random = Arc::new(Random::from_machine());
+        let engine = open_engine(&options, &metrics, &random).await?;
+        let hub = Hub::new(engine.end());
+        let sender = Arc::new(Sender::new(options.egress.clone(), options.clock.clone())?);
+        let publisher = Publisher::new(
+            Arc::clone(&engine),
+            options.publish,
+            options.clock.clone(),
+            Arc::clone(&random),
+            Arc::clone(&metrics),
+        );
+        let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
+        tracker.spawn(dispatch::run(Arc::clone(&engine), Arc::clone(&hub), stop.clone()));
+        let registry = Registry::start(RegistryParts {
+            engine: Arc::clone(&engine),
+            hub,
+            sender,
+            clock: options.clock.clone(),
+            random,
+            metrics: Arc::clone(&metrics),
+        });
+        let receipts = Receipts::start(Arc::clone(&engine), &options.storage, &tracker, stop.clone());
+        let maintenance = Maintenance {
+            engine: Arc::clone(&engine),
+            registry: Arc::clone(&registry),
+            metrics: Arc::clone(&metrics),
+            retention: options.retention,
+            clock: options.clock.clone(),
+        };
+        tracker.spawn(maintenance.run(stop.clone()));
+        let (clock, started) = (options.clock, Instant::now());
+        let inner = Inner { engine, publisher, registry, receipts, metrics, clock, started, stop, tracker };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Publishes a value as JSON. Returns when it is on disk.
+    ///
+    /// # Errors
+    /// A channel outside the grammar or of the broker's own; a value that is too large; a disk that is full or broken.
+    pub async fn emit<T: Serialize + ?Sized>(&self, channel: &str, data: &T) -> Result<Published, Error> {
+        let payload = serde_json::to_vec(data)
+            .map_err(|error| Error::new(ErrorKind::Invalid, "data-invalid", error.to_string()))?;
+        let id = self.inner.publisher.make_id();
+        let event = NewEvent::check(channel, id, None, Headers::default(), None, Bytes::from(payload))?;
+        self.publish(event).await
+    }
+
+    /// Publishes an event. Returns when it is on disk.
+    ///
+    /// # Errors
+    /// As [`Broker::emit`], and an id that was published with another content.
+    pub async fn publish(&self, event: NewEvent) -> Result<Published, Error> {
+        let id = event.head.id.clone();
+        let Placed { offset, time, duplicate } = self.inner.publisher.publish(event).await?;
+        Ok(Published { offset, id, time, duplicate })
+    }
+
+    /// Publishes many events, all or none; one answer each, in their order.
+    ///
+    /// # Errors
+    /// As [`Broker::publish`]; the first event at fault is named.
+    pub async fn publish_batch(&self, events: Vec<NewEvent>) -> Result<Vec<Placed>, Error> {
+        Ok(self.inner.publisher.publish_batch(events).await?)
+    }
+
+    /// An id for an event whose publisher gives none.
+    #[must_use]
+    pub fn make_id(&self) -> EventId {
+        self.inner.publisher.make_id()
+    }
+
+    /// Bytes of one event and of one batch, at most.
+    #[must_use]
+    pub fn publish_limits(&self) -> crate::publish::PublishLimits {
+        self.inner.publisher.limits()
+    }
+
+    /// Reads a range.
+    ///
+    /// # Errors
+    /// A place beyond the end; a log that cannot be read.
+    pub async fn read(&self, query: RangeQuery) -> Result<Range, Error> {
+        let deadline = Instant::now() + query.wait.min(limits::MAX_WAIT);
+        let from = self.inner.registry.resolve("from", query.from).await?;
+        let to = match query.to {
+            Some(to) => Some(self.inner.registry.resolve("to", to).await?),
+            None => None,
+        };
+        let filter = Arc::new(query.filter);
+        let budget = Budget { events: query.limit, bytes: limits::MAX_READ_BYTES };
+        let mut end = self.inner.engine.follow();
+        let mut range = Range { events: Vec::new(), next: from, end: from, gap: None };
+        loop {
+            range.end = *end.borrow_and_update();
+            let upto = to.unwrap_or(range.end).min(range.end);
+            self.fill(&mut range, upto, &filter, budget).await?;
+            let done = !range.events.is_empty() || range.gap.is_some() || to.is_some_and(|to| range.next >= to);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if done || left.is_zero() {
+                return Ok(range);
+            }
+            let waited = crate::clock::within(left, end.changed());
+            if !matches!(self.inner.stop.run_until_cancelled(waited).await, Some(Some(Ok(())))) {
+                return Ok(range);
+            }
+        }
+    }
+
+    async fn fill(&self, range: &mut Range, to: Offset, filter: &Arc<Filter>, budget: Budget) -> Result<(), Error> {
+        let (mut bytes, mut hint) = (0, None);
+        while range.next < to && range.events.len() < budget.events && bytes < budget.bytes {
+            let left = Budget { events: budget.events - range.events.len(), bytes: budget.bytes - bytes };
+            let page = self.inner.engine.read(Span::new(range.next, to), filter, left, hint).await?;
+            if let Some(gap) = page.gap {
+                if range.events.is_empty() && range.gap.is_none() {
+                    range.gap = Some(gap);
+                    range.next = page.next;
+                    continue;
+                }
+                return Ok(());
+            }
+            bytes += page.events.iter().map(|event| event.weight()).sum::<usize>();
+            hint = page.hint;
+            range.next = page.next;
+            range.events.extend(page.events);
+        }
+        Ok(())
+    }
+
+    /// One event.
+    ///
+    /// # Errors
+    /// No such event yet, or one that retention removed.
+    pub async fn event(&self, offset: Offset) -> Result<Arc<Event>, Error> {
+        if offset >= self.end() {
+            let detail = format!("there is no event at offset {offset} yet; the end is {}", self.end());
+            return Err(Error::new(ErrorKind::NotFound, "event-not-found", detail));
+        }
+        let budget = Budget { events: 1, bytes: 1 };
+        let everything = Arc::new(Filter::everything());
+        let page = self.inner.engine.read(Span::one(offset), &everything, budget, None).await?;
+        page.events.into_iter().next().ok_or_else(|| {
+            let detail = format!("the event at offset {offset} is no longer kept; the start is {}", self.start());
+            Error::new(ErrorKind::Gone, "event-gone", detail)
+        })
+    }
+
+    /// The offset that a place means now.
+    ///
+    /// # Errors
+    /// A place beyond the end; a log that cannot be read.
+    pub async fn resolve(&self, field: &'static str, place: Place) -> Result<Offset, Error> {
+        Ok(self.inner.registry.resolve(field, place).await?)
+    }
+
+    /// Waits until a subscriber has no unacknowledged matching event up to `offset`; tells whether that came in
+    /// time, and its cursor.
+    ///
+    /// # Errors
+    /// Nobody has the name.
+    pub async fn wait_for(&self, name: &str, offset: Offset, timeout: Duration) -> Result<(bool, Offset), Error> {
+        let deadline = Instant::now() + timeout.min(limits::MAX_WAIT);
+        let (mut ledger, mut end) = (self.inner.engine.follow_ledger(), self.inner.engine.follow());
+        let subscription = self.inner.registry.find(crate::model::Kind::Subscriber, name)?;
+        self.inner.registry.settle_all().await;
+        loop {
+            ledger.borrow_and_update();
+            end.borrow_and_update();
+            let cursor = self.inner.registry.cursor(&subscription)?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            // What is not durable yet cannot be acknowledged, so an end beyond the offset is needed as well.
+            let reached = cursor > offset && self.end() > offset;
+            if reached || left.is_zero() {
+                return Ok((reached, cursor));
+            }
+            let either = async {
+                tokio::select! { changed = ledger.changed() => changed, changed = end.changed() => changed }
+            };
+            let waited = crate::clock::within(left, either);
+            if self.inner.stop.run_until_cancelled(waited).await.is_none() {
+                return Ok((false, cursor));
+            }
+        }
+    }
+
+    /// Every channel that has events, by name.
+    #[must_use]
+    pub fn channels(&self) -> Vec<ChannelInfo> {
+        self.inner.engine.channels()
+    }
+
+    /// How many events match in a span, and the first of them, without reading.
+    #[must_use]
+    pub fn count(&self, filter: &Filter, span: Span) -> u64 {
+        self.inner.engine.count(filter, span)
+    }
+
+    /// The subscribers.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.inner.registry
+    }
+
+    pub(super) fn engine(&self) -> &Arc<dyn Engine> {
+        &self.inner.engine
+    }
+
+    pub(super) fn receipts_view(&self) -> &Receipts {
+        &self.inner.receipts
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// Everything that is counted, as OpenMetrics text.
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        gauges(&*self.inner.engine, &self.inner.metrics);
+        self.inner.metrics.encode()
+    }
+
+    /// The oldest offset kept.
+    #[must_use]
+    pub fn start(&self) -> Offset {
+        self.inner.engine.start()
+    }
+
+    /// The offset after the newest event.
+    #[must_use]
+    pub fn end(&self) -> Offset {
+        self.inner.engine.end()
+    }
+
+    /// The wall clock's time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        Health {
+            publishes: self.inner.engine.refuses_events().map(|failure| failure.to_string()),
+            acks: self.inner.engine.refuses_entries().map(|failure| failure.to_string()),
+            draining: self.inner.stop.is_cancelled(),
+            start: self.start(),
+            end: self.end(),
+            uptime: self.inner.started.elapsed(),
+        }
+    }
+
+    /// Cancelled when the broker shuts down.
+    #[must_use]
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.inner.stop
+    }
+
+    /// Ends in order: listeners and connectors finish what is under way, acks are written down, both logs
+    /// are committed and synced, the directory is let go.
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        self.inner.registry.stop().await;
+        self.inner.tracker.close();
+        self.inner.tracker.wait().await;
+        let engine = Arc::clone(&self.inner.engine);
+        if let Err(error) = tokio::task::spawn_blocking(move || engine.close()).await {
+            tracing::error!(%error, "closing the logs panicked");
+        }
+    }
+}
+
+async fn open_engine(
+    options: &Options,
+    metrics: &Arc<Metrics>,
+    random: &Arc<Random>,
+) -> Result<Arc<dyn Engine>, Error> {
+    let data = match &options.storage {
+        Storage::Memory => return Ok(Arc::new(Memory::new(options.clock.clone()))),
+        Storage::Local(data) => data.clone(),
+    };
+    let local = LocalOptions {
+        recover: options.recover,
+        event_segment_bytes: options.event_segment_bytes,
+        ledger_segment_bytes: options.ledger_segment_bytes,
+        clock: options.clock.clone(),
+        random: Arc::clone(random),
+        metrics: Arc::clone(metrics),
+        ..LocalOptions::new(data)
+    };
+    let opened = tokio::task::spawn_blocking(move || Local::open(Arc::new(RealFs), &local)).await;
+    let opened = opened.map_err(|error| Error::new(ErrorKind::Internal, "internal", error.to_string()))??;
+    metrics.torn_tails.inc_by(opened.cuts.len() as u64);
+    Ok(Arc::new(opened.engine))
+}

@@ -1,0 +1,249 @@
+//! Questions about receipts.
+
+use super::receipts::Row;
+use super::{Broker, Error};
+use crate::engine::Engine;
+use crate::ledger::{Outcome, Subscriber};
+use crate::model::{Filter, Offset, Place, Span, SubscriberId, Timestamp};
+use crate::view::{Key, Table, View, ViewError};
+use std::sync::Arc;
+
+/// How deliveries ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Who.
+    pub subscriber: String,
+    /// Which offsets.
+    pub span: Span,
+    /// When.
+    pub time: Timestamp,
+    /// How.
+    pub outcome: Outcome,
+    /// Sends until then.
+    pub attempts: u32,
+    /// The status of an endpoint's answer.
+    pub status: Option<u16>,
+    /// How long that answer took.
+    pub latency_ms: Option<u32>,
+    /// Why it was given up or skipped.
+    pub reason: Option<String>,
+}
+
+/// How one subscriber's delivery of one event stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventReceipt {
+    /// Who.
+    pub subscriber: String,
+    /// `None` while it is pending.
+    pub outcome: Option<Outcome>,
+    /// When it ended.
+    pub time: Option<Timestamp>,
+    /// Sends so far, where that is known.
+    pub attempts: Option<u32>,
+}
+
+/// Which receipts are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct ReceiptQuery {
+    /// Of this subscriber.
+    pub subscriber: Option<String>,
+    /// That cover this offset.
+    pub offset: Option<Offset>,
+    /// That cover an event on these channels.
+    pub channels: Option<Filter>,
+    /// From this offset or time on.
+    pub from: Option<Place>,
+    /// Up to this offset or time.
+    pub to: Option<Place>,
+    /// Receipts at most.
+    pub limit: usize,
+    /// Behind this one, as `next` gave it.
+    pub after: Option<(u64, u64)>,
+}
+
+/// A page of receipts, in the order of the ledger.
+#[derive(Debug)]
+pub struct ReceiptPage {
+    /// The receipts.
+    pub receipts: Vec<Receipt>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<(u64, u64)>,
+}
+
+impl Broker {
+    /// Receipts that fit a question, after everything that was acknowledged so far has been written down.
+    ///
+    /// # Errors
+    /// A view that is not ready.
+    pub async fn receipts(&self, query: ReceiptQuery) -> Result<ReceiptPage, Error> {
+        self.registry().settle_all().await;
+        self.receipts_view().ask(move |view, engine| list(view, engine, &query)).await
+    }
+
+    /// How every subscriber's delivery of one event stands.
+    ///
+    /// # Errors
+    /// No such event; a view that is not ready.
+    pub async fn event_receipts(&self, offset: Offset) -> Result<Vec<EventReceipt>, Error> {
+        let event = self.event(offset).await?;
+        self.registry().settle_all().await;
+        self.receipts_view()
+            .ask(move |view, engine| {
+                let everybody: Vec<Subscriber> = engine.state().subscribers().cloned().collect();
+                let concerned = everybody.into_iter().filter(|subscriber| {
+                    subscriber.first_cursor <= offset && subscriber.channels_at(offset).admits(&event.head.channel)
+                });
+                concerned.map(|subscriber| standing(view, &subscriber, offset)).collect()
+            })
+            .await
+    }
+}
+
+/// How one subscriber stands with one event.
+fn standing(view: &View, subscriber: &Subscriber, offset: Offset) -> Result<EventReceipt, ViewError> {
+    let name = subscriber.name.to_string();
+    if !subscriber.is_done(offset) {
+        let attempts = subscriber.failed.get(&offset).map(|failed| failed.attempts);
+        return Ok(EventReceipt { subscriber: name, outcome: None, time: None, attempts });
+    }
+    for seeks in (0..=u64::from(subscriber.seeks)).rev() {
+        if let Some(row) = covering(view, subscriber.id, seeks, offset)? {
+            let (outcome, time, attempts) = (Some(row.outcome), Some(row.time), Some(row.attempts));
+            return Ok(EventReceipt { subscriber: name, outcome, time, attempts });
+        }
+    }
+    // Passed by a seek before it was acknowledged.
+    Ok(EventReceipt { subscriber: name, outcome: Some(Outcome::Skipped), time: None, attempts: None })
+}
+
+/// The receipt of a subscriber, between two seeks, that covers an offset.
+fn covering(view: &View, id: SubscriberId, seeks: u64, offset: Offset) -> Result<Option<Row>, ViewError> {
+    let prefix = Key::new(Table::Coverage, &[id.0, seeks]);
+    let from = Key::new(Table::Coverage, &[id.0, seeks, offset.next().0]);
+    let mut place = None;
+    // Between two seeks spans are disjoint, so the first that ends beyond the offset is the only candidate.
+    view.scan(&prefix, &from, |key, _| {
+        place = Key::number(key, 3).zip(Key::number(key, 4));
+        false
+    })?;
+    let Some((at, n)) = place else { return Ok(None) };
+    let row = view.get(&Key::new(Table::Receipts, &[at, n]))?.and_then(|bytes| Row::decode(&bytes));
+    Ok(row.filter(|row| row.span.contains(offset)))
+}
+
+fn list(view: &View, engine: &dyn Engine, query: &ReceiptQuery) -> Result<ReceiptPage, ViewError> {
+    let mut page = ReceiptPage { receipts: Vec::new(), next: None };
+    let id = match &query.subscriber {
+        None => None,
+        Some(name) => match find_id(view, engine, name)? {
+            None => return Ok(page),
+            id => id,
+        },
+    };
+    let (table, mut numbers) = match id {
+        Some(id) => (Table::BySubscriber, vec![id.0]),
+        None => (Table::Receipts, Vec::new()),
+    };
+    let prefix = Key::new(table, &numbers);
+    let skip = numbers.len();
+    if let Some((at, n)) = query.after {
+        numbers.extend([at, n + 1]);
+    }
+    let mut places: Vec<(u64, u64)> = Vec::new();
+    let mut failed = Ok(());
+    view.scan(&prefix, &Key::new(table, &numbers), |key, value| {
+        let Some(place) = Key::number(key, skip).zip(Key::number(key, skip + 1)) else { return true };
+        let row = match table {
+            Table::Receipts => Row::decode(value),
+            _ => match view.get(&Key::new(Table::Receipts, &[place.0, place.1])) {
+                Ok(bytes) => bytes.and_then(|bytes| Row::decode(&bytes)),
+                Err(error) => {
+                    failed = Err(error);
+                    return false;
+                }
+            },
+        };
+        if let Some(row) = row.filter(|row| asked_for(engine, row, query)) {
+            if page.receipts.len() == query.limit {
+                page.next = places.last().copied();
+                return false;
+            }
+            places.push(place);
+            page.receipts.push(shown(row));
+        }
+        true
+    })?;
+    failed?;
+    Ok(page)
+}
+
+/// The newest subscriber that has, or had, this name.
+fn find_id(view: &View, engine: &dyn Engine, name: &str) -> Result<Option<SubscriberId>, ViewError> {
+    if let Some(living) = engine.state().named(name) {
+        return Ok(Some(living.id));
+    }
+    let mut found = None;
+    let prefix = Key::new(Table::Names, &[]);
+    view.scan(&prefix, &prefix, |key, value| {
+        let known = crate::codec::decode::<(String, u64)>(1, value).is_ok_and(|(known, _)| known == name);
+        if known {
+            found = Key::number(key, 0).map(SubscriberId);
+        }
+        true
+    })?;
+    Ok(found)
+}
+
+fn asked_for(engine: &dyn Engine, row: &Row, query: &ReceiptQuery) -> bool {
+    let within = |place: Option<Place>, after: bool| match place {
+        None | Some(Place::Earliest | Place::Latest) => true,
+        Some(Place::At(offset)) => {
+            if after {
+                row.span.to > offset
+            } else {
+                row.span.from < offset
+            }
+        }
+        Some(Place::Since(time)) => {
+            if after {
+                row.time >= time
+            } else {
+                row.time < time
+            }
+        }
+    };
+    query.offset.is_none_or(|offset| row.span.contains(offset) && listened(engine, row, Span::one(offset), None))
+        && within(query.from, true)
+        && within(query.to, false)
+        && query.channels.as_ref().is_none_or(|channels| listened(engine, row, row.span, Some(channels)))
+}
+
+/// Whether a receipt's span holds an event that its subscriber asked for, on these channels.
+fn listened(engine: &dyn Engine, row: &Row, span: Span, channels: Option<&Filter>) -> bool {
+    let wanted = channels.cloned().unwrap_or_else(Filter::everything);
+    let theirs: Option<Arc<Subscriber>> = engine.state().get(row.id).cloned().map(Arc::new);
+    let mut at = span.from;
+    while let Some(found) = engine.first_match(&wanted, at).filter(|found| *found < span.to) {
+        // Of a subscriber that was deleted the patterns are no longer known; its receipts stand for themselves.
+        let asked =
+            theirs.as_ref().is_none_or(|theirs| engine.first_match(theirs.channels_at(found), found) == Some(found));
+        if asked {
+            return true;
+        }
+        at = found.next();
+    }
+    false
+}
+
+fn shown(row: Row) -> Receipt {
+    Receipt {
+        subscriber: row.name,
+        span: row.span,
+        time: row.time,
+        outcome: row.outcome,
+        attempts: row.attempts,
+        status: row.status,
+        latency_ms: row.latency_ms,
+        reason: row.reason,
+    }
+}

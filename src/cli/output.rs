@@ -1,0 +1,85 @@
+//! How results look: tables for a terminal, NDJSON for a pipe.
+
+use super::args::OutputKind;
+use super::exit::Outcome;
+use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+use std::io::{IsTerminal, Write};
+
+/// Whether results are for people.
+pub(super) fn for_people(asked: Option<OutputKind>) -> bool {
+    asked.map_or_else(|| std::io::stdout().is_terminal(), |kind| kind == OutputKind::Table)
+}
+
+/// Writes one line to stdout, at once: the reader may be waiting for it.
+pub(super) fn line(text: &str) -> Outcome {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n")?;
+    Ok(out.flush()?)
+}
+
+/// Prints objects: as a table of these columns, or one a line.
+pub(super) fn objects(asked: Option<OutputKind>, columns: &[&str], rows: &[Value]) -> Outcome {
+    if !for_people(asked) {
+        return rows.iter().try_for_each(|row| line(&row.to_string()));
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(columns);
+    for row in rows {
+        table.add_row(columns.iter().map(|column| cell(row.get(*column))));
+    }
+    line(&table.to_string())
+}
+
+/// Prints one object: a line a member, or the object.
+pub(super) fn object(asked: Option<OutputKind>, value: &Value) -> Outcome {
+    if !for_people(asked) {
+        return line(&value.to_string());
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    for (name, value) in value.as_object().into_iter().flatten() {
+        table.add_row([name.clone(), cell(Some(value))]);
+    }
+    line(&table.to_string())
+}
+
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => parts.iter().map(|part| cell(Some(part))).collect::<Vec<_>>().join(","),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// Progress on stderr, where somebody looks; nothing in a pipe.
+pub(super) fn progress(of: Option<u64>, what: &'static str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = of.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    let template =
+        if of.is_some() { "{msg} {wide_bar} {pos}/{len} {per_sec} {eta}" } else { "{spinner} {msg} {pos} {per_sec}" };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.with_message(what)
+}
+
+/// A file to read without blocking the runtime's own threads.
+pub(super) fn reader(path: &std::path::Path) -> std::io::Result<impl tokio::io::AsyncRead + Unpin + use<>> {
+    use futures_util::stream;
+    let file = crate::fs::Fs::open(&crate::fs::RealFs, path, crate::fs::Open::Read)?;
+    let blocks = stream::try_unfold((file, 0u64), |(file, position)| async move {
+        let mut block = vec![0; 256 << 10];
+        let read = file.read_at(&mut block, position)?;
+        block.truncate(read);
+        let next = (file, position + read as u64);
+        Ok::<_, std::io::Error>((read > 0).then(|| (std::io::Cursor::new(block), next)))
+    });
+    Ok(tokio_util::io::StreamReader::new(Box::pin(blocks)))
+}

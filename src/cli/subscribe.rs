@@ -1,0 +1,70 @@
+//! `stentor subscribe`.
+
+use super::args::Subscribe;
+use super::exit::{Exit, Outcome};
+use super::output;
+use crate::client::{Heard, Listen, Received};
+use std::process::Stdio;
+use tokio::io::AsyncWriteExt;
+
+pub(super) async fn run(subscribe: Subscribe) -> Outcome {
+    let client = subscribe.connection.client()?;
+    let people = output::for_people(subscribe.connection.output());
+    let mut listen = Listen::to(subscribe.patterns);
+    if let Some(name) = &subscribe.name {
+        listen = listen.named(name);
+    }
+    if let Some(from) = &subscribe.from {
+        listen = listen.from(from);
+    }
+    let mut listening = client.listen(listen);
+    let mut count = 0;
+    loop {
+        match listening.next().await? {
+            Heard::Event(event) => {
+                let done = match &subscribe.exec {
+                    Some(command) => execute(command, &event).await?,
+                    None => {
+                        output::line(&if people { readable(&event) } else { one_line(&event)? })?;
+                        true
+                    }
+                };
+                if !done {
+                    listening.nack(event.offset, "5s").await;
+                    continue;
+                }
+                if subscribe.name.is_some() {
+                    listening.ack(event.offset).await?;
+                }
+                count += 1;
+                if subscribe.count == Some(count) {
+                    return listening.leave().await.map_err(Into::into);
+                }
+            }
+            Heard::Gap { from, to } => anstream::eprintln!("stentor: events from {from} to {to} are no longer kept"),
+            Heard::Reconnecting { reason } => anstream::eprintln!("stentor: {reason}; coming back"),
+            Heard::Subscribed { .. } | Heard::CaughtUp { .. } => {}
+        }
+    }
+}
+
+fn readable(event: &Received) -> String {
+    format!("{:>8}  {}  {}  {}", event.offset, event.time, event.channel, event.data())
+}
+
+fn one_line(event: &Received) -> Result<String, super::exit::Fault> {
+    serde_json::to_string(event).map_err(|error| Exit::Failed.because(error.to_string()))
+}
+
+/// Runs a command with the event on its stdin; whether it ended well.
+async fn execute(command: &str, event: &Received) -> Result<bool, super::exit::Fault> {
+    let mut child = tokio::process::Command::new("sh").arg("-c").arg(command).stdin(Stdio::piped()).spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A command that does not read its input may still end well.
+        let written = stdin.write_all(one_line(event)?.as_bytes()).await;
+        if let Err(error) = written {
+            tracing::debug!(%error, "the command did not read the event");
+        }
+    }
+    Ok(child.wait().await?.success())
+}

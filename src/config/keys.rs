@@ -1,0 +1,275 @@
+//! The keys: what each means, how its text is read.
+
+use crate::api::Origins;
+use crate::broker::Options;
+use crate::connector::{Egress, Network};
+use crate::engine::RetentionLimits;
+use crate::log::Recover;
+use crate::model::{limits, parse_duration};
+use crate::publish::PublishLimits;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that can be configured.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The address to serve.
+    pub listen: SocketAddr,
+    /// Serves other addresses than loopback although no token guards them.
+    pub insecure: bool,
+    /// What diagnostics are written.
+    pub log: String,
+    /// How long a shutdown may take.
+    pub drain: Duration,
+    /// What to do with damage.
+    pub recover: Recover,
+    /// How long and how much is kept.
+    pub retention: RetentionLimits,
+    /// How large a publish may be.
+    pub publish: PublishLimits,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Networks that connectors may reach although they are not public.
+    pub connectors_allow: Vec<Network>,
+    /// Pages that may talk to the broker besides its own.
+    pub allowed_origins: Vec<String>,
+    /// Bytes of an event segment.
+    pub event_segment_bytes: u64,
+    /// Bytes of a ledger segment.
+    pub ledger_segment_bytes: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("data"),
+            listen: limits::DEFAULT_LISTEN.parse().expect("the default address is one"),
+            insecure: false,
+            log: "info".to_owned(),
+            drain: Duration::from_secs(10),
+            recover: Recover::Refuse,
+            retention: RetentionLimits::default(),
+            publish: PublishLimits::default(),
+            max_connections: 20_000,
+            connectors_allow: Vec::new(),
+            allowed_origins: Vec::new(),
+            event_segment_bytes: limits::EVENT_SEGMENT_BYTES,
+            ledger_segment_bytes: limits::LEDGER_SEGMENT_BYTES,
+        }
+    }
+}
+
+/// One key.
+pub struct Key {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// What it is for, and its values.
+    pub help: &'static str,
+    pub(super) set: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+impl Key {
+    /// Its name in the environment.
+    #[must_use]
+    pub fn environment(&self) -> String {
+        format!("STENTOR_{}", self.name.replace('.', "_").to_uppercase())
+    }
+}
+
+/// Every key.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "data",
+        help: "the data directory",
+        set: |c, v| {
+            c.data = PathBuf::from(v);
+            Ok(())
+        },
+    },
+    Key {
+        name: "listen",
+        help: "the address to serve, as in 127.0.0.1:7836; port 0 picks one",
+        set: |c, v| {
+            c.listen = v.parse().map_err(|_| format!("'{v}' is not an address; write one as in 127.0.0.1:7836"))?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "insecure",
+        help: "serve other addresses than loopback without tokens: true or false",
+        set: |c, v| {
+            c.insecure = v.parse().map_err(|_| format!("'{v}' is neither true nor false"))?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "log",
+        help: "diagnostics: error, warn, info, debug, trace, or a filter",
+        set: |c, v| {
+            c.log = v.to_owned();
+            Ok(())
+        },
+    },
+    Key {
+        name: "drain",
+        help: "how long a shutdown may take, as in 10s",
+        set: |c, v| {
+            c.drain = duration(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "recover",
+        help: "what to do with damage: refuse or serve-readable",
+        set: |c, v| {
+            c.recover = match v {
+                "refuse" => Recover::Refuse,
+                "serve-readable" => Recover::ServeReadable,
+                _ => return Err(format!("'{v}' is neither refuse nor serve-readable")),
+            };
+            Ok(())
+        },
+    },
+    Key {
+        name: "retention.max_age",
+        help: "segments whose newest event is older go, as in 30d; never if absent",
+        set: |c, v| {
+            c.retention.max_age = Some(duration(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        name: "retention.max_bytes",
+        help: "the oldest segments go while more bytes are kept, as in 50GiB",
+        set: |c, v| {
+            c.retention.max_bytes = Some(bytes(v)?);
+            Ok(())
+        },
+    },
+    Key {
+        name: "limits.max_event_size",
+        help: "bytes of one payload, at most 1MiB",
+        set: |c, v| {
+            c.publish.max_event_bytes = bounded(v, 1, limits::MAX_EVENT_BYTES)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "limits.max_batch_size",
+        help: "bytes of one batch, at most 8MiB",
+        set: |c, v| {
+            c.publish.max_batch_bytes = bounded(v, 1, limits::MAX_BATCH_BYTES)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "limits.max_connections",
+        help: "connections at once",
+        set: |c, v| {
+            c.max_connections = bounded(v, 1, 1_000_000)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "connectors.allow",
+        help: "networks that connectors may reach although they are not public, as in 10.1.0.0/16",
+        set: |c, v| {
+            let networks = list(v).map(|text| Network::parse("network", text).map_err(|invalid| invalid.detail));
+            c.connectors_allow = networks.collect::<Result<_, _>>()?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "allowed_origins",
+        help: "pages that may talk to the broker, as in https://app.example",
+        set: |c, v| {
+            c.allowed_origins = list(v).map(str::to_owned).collect();
+            Ok(())
+        },
+    },
+    Key {
+        name: "segments.events",
+        help: "bytes of an event segment",
+        set: |c, v| {
+            c.event_segment_bytes = bounded(v, limits::MIN_SEGMENT_BYTES as usize, 1 << 30)? as u64;
+            Ok(())
+        },
+    },
+    Key {
+        name: "segments.ledger",
+        help: "bytes of a ledger segment",
+        set: |c, v| {
+            c.ledger_segment_bytes = bounded(v, limits::MIN_SEGMENT_BYTES as usize, 1 << 30)? as u64;
+            Ok(())
+        },
+    },
+];
+
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration("", text).map_err(|invalid| invalid.detail)
+}
+
+/// Reads a number of bytes: digits, and `KiB`, `MiB` or `GiB`.
+fn bytes(text: &str) -> Result<u64, String> {
+    let bad = || format!("'{text}' is not a size; write digits and, if you like, KiB, MiB or GiB");
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit: u64 = match text.get(digits.len()..).unwrap_or_default().trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(bad()),
+    };
+    digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(bad)
+}
+
+fn bounded(text: &str, at_least: usize, at_most: usize) -> Result<usize, String> {
+    let number = usize::try_from(bytes(text)?).unwrap_or(usize::MAX);
+    if (at_least..=at_most).contains(&number) {
+        return Ok(number);
+    }
+    Err(format!("'{text}' must be {at_least} to {at_most}"))
+}
+
+impl Config {
+    /// What holds between keys.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.publish.max_event_bytes > self.publish.max_batch_bytes {
+            return Err("limits.max_event_size: must not exceed limits.max_batch_size".to_owned());
+        }
+        if !self.listen.ip().is_loopback() && !self.insecure {
+            return Err(format!(
+                "listen: {} is not loopback, and no token guards it; serve loopback, or say --insecure",
+                self.listen
+            ));
+        }
+        Ok(())
+    }
+
+    /// The broker's part.
+    #[must_use]
+    pub fn broker(&self) -> Options {
+        Options {
+            recover: self.recover,
+            retention: self.retention,
+            publish: self.publish,
+            egress: Egress { loopback: self.listen.ip().is_loopback(), allow: self.connectors_allow.clone() },
+            event_segment_bytes: self.event_segment_bytes,
+            ledger_segment_bytes: self.ledger_segment_bytes,
+            ..Options::new(&self.data)
+        }
+    }
+
+    /// The API's part.
+    #[must_use]
+    pub fn origins(&self) -> Origins {
+        Origins(self.allowed_origins.clone())
+    }
+}

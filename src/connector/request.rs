@@ -1,0 +1,108 @@
+//! The request that carries an event, and the settings that shape it.
+
+use super::egress::Egress;
+use super::sign::sign;
+use crate::ledger::ConnectorSecrets;
+use crate::model::{ConnectorSettings, Event, Format, Invalid, JSON, Timestamp, limits};
+use bytes::Bytes;
+use reqwest::Url;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
+/// Headers that the broker or HTTP itself sets.
+const RESERVED: [&str; 8] =
+    ["host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "expect", "te"];
+
+/// Checks where a connector calls: http or https, no user in it, no address that is denied.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_url(text: &str, egress: &Egress) -> Result<Url, Invalid> {
+    let url = Url::parse(text).map_err(|error| Invalid::new("url", format!("is not a URL: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(Invalid::new("url", "must begin with http:// or https://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Invalid::new("url", "must not hold a user or password; use headers"));
+    }
+    let host = url.host_str().unwrap_or_default();
+    let literal = host.trim_start_matches('[').trim_end_matches(']').parse();
+    if literal.is_ok_and(|address| !egress.permits(address)) {
+        return Err(Invalid::new(
+            "url",
+            "names an address that connectors may not reach; allow its network in connectors.allow",
+        ));
+    }
+    Ok(url)
+}
+
+/// Checks the headers that a connector adds.
+///
+/// # Errors
+/// A name or value that HTTP does not allow, or a header that is not the user's to set.
+pub fn check_headers(headers: &[(String, String)]) -> Result<(), Invalid> {
+    if headers.len() > limits::MAX_CONNECTOR_HEADERS {
+        return Err(Invalid::new("headers", format!("at most {} fit", limits::MAX_CONNECTOR_HEADERS)));
+    }
+    if headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > limits::MAX_HEADERS_BYTES {
+        return Err(Invalid::new("headers", format!("at most {} bytes together", limits::MAX_HEADERS_BYTES)));
+    }
+    for (name, value) in headers {
+        let lower = name.to_ascii_lowercase();
+        let ours = RESERVED.contains(&lower.as_str()) || lower.starts_with("webhook-") || lower.starts_with("stentor-");
+        if ours {
+            return Err(Invalid::new("headers", format!("'{name}' is set by the broker")));
+        }
+        if HeaderName::from_bytes(name.as_bytes()).is_err() {
+            return Err(Invalid::new("headers", format!("'{}' is not a header name", name.escape_debug())));
+        }
+        if HeaderValue::from_str(value).is_err() {
+            return Err(Invalid::new("headers", format!("the value of '{name}' is not a header value")));
+        }
+    }
+    Ok(())
+}
+
+/// Everything that a request is made of, but its place.
+pub(super) struct Outgoing {
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// The request for one attempt at an event.
+pub(super) fn build(
+    event: &Event,
+    log_id: [u8; 16],
+    attempt: u32,
+    settings: &ConnectorSettings,
+    secrets: &ConnectorSecrets,
+    now: Timestamp,
+) -> Result<Outgoing, Invalid> {
+    let (body, content_type) = match settings.format {
+        Format::Native => (event.json(), JSON),
+        Format::Data => (event.payload.clone(), event.content_type()),
+    };
+    let content_type = settings.content_type.as_deref().unwrap_or(content_type);
+    // The same on every attempt and replay; no dot may be in it.
+    let id = format!("evt_{}_{}", uuid::Uuid::from_bytes(log_id).simple(), event.offset);
+    let timestamp = now.seconds();
+    let signature = sign(secrets.signing.bytes(), &id, timestamp, &body);
+    let mut headers = HeaderMap::new();
+    let value = |name: &'static str, text: &str| {
+        HeaderValue::from_str(text).map_err(|_| Invalid::new("headers", format!("{name} is not a header value")))
+    };
+    for (name, text) in &secrets.headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Invalid::new("headers", "a name is invalid"))?;
+        let mut value = value("a header", text)?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    headers.insert("content-type", value("content_type", content_type)?);
+    headers.insert("webhook-id", value("webhook-id", &id)?);
+    headers.insert("webhook-timestamp", timestamp.into());
+    headers.insert("webhook-signature", value("webhook-signature", &signature)?);
+    headers.insert("stentor-offset", event.offset.0.into());
+    headers.insert("stentor-channel", value("stentor-channel", event.head.channel.as_str())?);
+    headers.insert("stentor-id", value("stentor-id", &event.head.id.to_string())?);
+    headers.insert("stentor-attempt", attempt.into());
+    Ok(Outgoing { headers, body })
+}

@@ -1,0 +1,28 @@
+//! Floor 6: the way out. A session is the one mechanism: a filter, a position, a window of open events
+//! and a transport that can send and be acknowledged. What PROTOCOL.md section 4 promises is kept here,
+//! once, whatever carries the events.
+//!
+//! [`Source`] finds the next event, near the tail or far back. [`Registry`] knows the durable
+//! subscribers. A [`Session`] is one of them, live; a [`Worker`] is a session of the broker's own that
+//! calls an endpoint.
+
+mod error;
+mod handler;
+mod registry;
+mod session;
+mod settle;
+mod source;
+mod subscription;
+mod supervise;
+mod view;
+mod worker;
+
+pub use error::{AckRefused, DeliverError};
+pub use handler::{Handler, HandlerError};
+pub use registry::{ConnectorInput, Made, Registry, RegistryParts};
+pub use session::{Delivery, Ending, Session};
+pub use source::{Source, Step};
+pub use subscription::Subscription;
+pub use supervise::Supervisor;
+pub use view::{ConnectorView, SubscriberView};
+pub use worker::Worker;

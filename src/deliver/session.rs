@@ -1,0 +1,245 @@
+//! One live reader of a durable subscriber.
+
+use super::source::{Source, Step};
+use super::subscription::{Inner, Live, Subscription};
+use crate::ack::Want;
+use crate::clock::{self, Instant};
+use crate::engine::EngineError;
+use crate::ledger::Via;
+use crate::model::{Event, Filter, Offset, Span};
+use crate::notify::Hub;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Why a session is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// A newer session has the subscriber.
+    TakenOver,
+    /// The subscriber was sought, changed or deleted.
+    Moved,
+    /// The ledger takes no acks.
+    Failed,
+}
+
+/// What a session has for its transport.
+#[derive(Debug)]
+pub enum Delivery {
+    /// Send this.
+    Event {
+        /// The event.
+        event: Arc<Event>,
+        /// How often it was sent since the last seek, this time included.
+        attempt: u32,
+    },
+    /// Tell that these cannot be had any more.
+    Gap(Span),
+    /// Tell that the replay has reached the live end.
+    CaughtUp(Offset),
+    /// Close.
+    Ended(Ending),
+}
+
+/// A live reader: events in order, redelivered when it is due, never more open than the window allows.
+pub struct Session {
+    subscription: Arc<Subscription>,
+    generation: u64,
+    source: Source,
+    changed: Arc<Notify>,
+    /// The next event, waiting for room in the window.
+    held: Option<Arc<Event>>,
+    /// After a nack with a delay.
+    quiet_until: Option<Instant>,
+    /// What retention took before this session began.
+    missed: Option<Span>,
+}
+
+impl Session {
+    /// Takes the subscriber over from whoever had it.
+    pub(super) fn begin(subscription: &Arc<Subscription>, hub: &Arc<Hub>, via: Via) -> Self {
+        let engine = Arc::clone(&subscription.engine);
+        let missed = engine.state().get(subscription.id).and_then(|subscriber| subscriber.missed);
+        let changed = Arc::new(Notify::new());
+        let mut inner = subscription.inner.lock();
+        inner.end_session(Ending::TakenOver);
+        let size = inner.window_size;
+        let floor = inner.window.begin_session(size, Instant::now());
+        inner.live = Some(Live { via, changed: Arc::clone(&changed) });
+        let from = floor.max(engine.start());
+        let missed =
+            missed.filter(|missed| missed.to > floor).map(|missed| Span::new(missed.from.max(floor), missed.to));
+        let source = Source::new(engine, Arc::clone(hub), Arc::clone(&inner.filter), from);
+        let generation = inner.generation;
+        drop(inner);
+        Self {
+            subscription: Arc::clone(subscription),
+            generation,
+            source,
+            changed,
+            held: None,
+            quiet_until: None,
+            missed,
+        }
+    }
+
+    /// Whose session it is.
+    #[must_use]
+    pub fn subscription(&self) -> &Arc<Subscription> {
+        &self.subscription
+    }
+
+    /// What its acks carry.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// What the subscriber asks for.
+    #[must_use]
+    pub fn filter(&self) -> Arc<Filter> {
+        Arc::clone(&self.subscription.inner.lock().filter)
+    }
+
+    /// The next thing to do, waiting for it. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// Damage and the file system's.
+    pub async fn next(&mut self) -> Result<Delivery, EngineError> {
+        loop {
+            if let Some(delivery) = self.next_now() {
+                return Ok(delivery);
+            }
+            let deadline = self.deadline();
+            let blocked = self.held.is_some() || self.quiet_until.is_some();
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = at(deadline) => {}
+                step = self.source.next(), if !blocked => {
+                    if let Some(delivery) = self.take(step?) {
+                        return Ok(delivery);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is at hand, without waiting or reading.
+    pub fn next_now(&mut self) -> Option<Delivery> {
+        loop {
+            if let Some(span) = self.missed.take() {
+                self.subscription.inner.lock().window.reached(span.to);
+                return Some(Delivery::Gap(span));
+            }
+            if let Err(ended) = self.look() {
+                return Some(Delivery::Ended(ended));
+            }
+            if self.quiet_until.is_some() {
+                return None;
+            }
+            if self.held.is_none() {
+                let step = self.source.next_now()?;
+                if let Some(delivery) = self.take(step) {
+                    return Some(delivery);
+                }
+            } else {
+                let delivery = self.send_held();
+                if delivery.is_some() || self.held.is_some() {
+                    return delivery;
+                }
+            }
+        }
+    }
+
+    /// Sees to what changed: the end, a way back, the time that is over.
+    fn look(&mut self) -> Result<(), Ending> {
+        let now = Instant::now();
+        let mut inner = self.subscription.inner.lock();
+        if inner.generation != self.generation {
+            return Err(inner.ending);
+        }
+        let timeout = inner.ack_timeout;
+        inner.window.expire(timeout, now);
+        if let Some(rewind) = inner.window.take_rewind() {
+            self.source.go_to(rewind.to);
+            self.held = None;
+            self.quiet_until = Some(rewind.not_before);
+        }
+        self.quiet_until = self.quiet_until.filter(|until| *until > now);
+        Ok(())
+    }
+
+    /// What a step of the source means for this subscriber.
+    fn take(&mut self, step: Step) -> Option<Delivery> {
+        match step {
+            Step::Event(event) => {
+                self.held = Some(event);
+                self.send_held()
+            }
+            Step::CaughtUp(end) => Some(Delivery::CaughtUp(end)),
+            Step::Gap(span) => {
+                let inner = self.subscription.inner.lock();
+                let window_floor = inner.window.floor();
+                drop(inner);
+                let engine = &self.subscription.engine;
+                let missed = engine.state().get(self.subscription.id).and_then(|subscriber| subscriber.missed);
+                // What retention took counts where something of his own was in it; damage always does.
+                let retired = span.to <= engine.start();
+                let told = if retired { missed.filter(|missed| missed.to > window_floor) } else { Some(span) };
+                told.map(|span| {
+                    self.subscription.inner.lock().window.reached(span.to);
+                    Delivery::Gap(span)
+                })
+            }
+        }
+    }
+
+    fn send_held(&mut self) -> Option<Delivery> {
+        let event = self.held.take()?;
+        let mut inner = self.subscription.inner.lock();
+        if inner.generation != self.generation {
+            return Some(Delivery::Ended(inner.ending));
+        }
+        match inner.window.wants(event.offset) {
+            Want::Skip => None,
+            Want::Full => {
+                self.held = Some(event);
+                None
+            }
+            Want::Send => {
+                let attempt = inner.window.sent(event.offset, Instant::now());
+                Some(Delivery::Event { event, attempt })
+            }
+        }
+    }
+
+    /// When something is due without anybody's word.
+    fn deadline(&self) -> Option<Instant> {
+        let inner = self.subscription.inner.lock();
+        let expiry = inner.window.deadline(inner.ack_timeout);
+        [expiry, self.quiet_until].into_iter().flatten().min()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let mut inner: parking_lot::MutexGuard<'_, Inner> = self.subscription.inner.lock();
+        if inner.generation == self.generation {
+            if let Err(error) = self.subscription.settle_as(&mut inner, None, None) {
+                tracing::error!(subscriber = %self.subscription.name, %error, "acks are lost");
+            }
+            inner.end_session(Ending::Moved);
+        }
+    }
+}
+
+/// Waits until then; for ever where there is no time.
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => clock::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A timeout for sessions whose transport knows itself when an event is lost.
+pub(super) const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

@@ -1,0 +1,192 @@
+//! A durable subscriber in memory: its window, and whose turn it is.
+
+use super::error::AckRefused;
+use super::session::Ending;
+use super::settle::Dirty;
+use crate::ack::{Acked, Window};
+use crate::clock::Instant;
+use crate::engine::Engine;
+use crate::ledger::{AckedSpan, Entry, Via};
+use crate::log::Ticket;
+use crate::model::{Filter, Name, Offset, SubscriberId};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// One durable subscriber or connector. Shared by its session, the registry and whoever acknowledges.
+pub struct Subscription {
+    pub(super) id: SubscriberId,
+    pub(super) name: Name,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) dirty: Arc<Dirty>,
+    pub(super) inner: Mutex<Inner>,
+}
+
+/// What changes. Everything that enters the ledger for this subscriber does so under its lock, in order.
+pub(super) struct Inner {
+    pub(super) window: Window,
+    pub(super) filter: Arc<Filter>,
+    pub(super) window_size: u32,
+    pub(super) ack_timeout: Duration,
+    pub(super) expires: Option<Duration>,
+    /// Counts sessions: only the newest one's words count.
+    pub(super) generation: u64,
+    /// Why the session before the newest generation ended.
+    pub(super) ending: Ending,
+    pub(super) live: Option<Live>,
+    /// When the last session ended, for expiry.
+    pub(super) quiet_since: Instant,
+    pub(super) queued: bool,
+    pub(super) deleted: bool,
+}
+
+/// The session whose turn it is.
+pub(super) struct Live {
+    pub(super) via: Via,
+    /// Told when its situation changed: room in the window, a way back, the end.
+    pub(super) changed: Arc<Notify>,
+}
+
+impl Subscription {
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> SubscriberId {
+        self.id
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Whether a session is live.
+    #[must_use]
+    pub fn connected(&self) -> bool {
+        self.inner.lock().live.is_some()
+    }
+
+    /// Acknowledges everything up to and including `offset`; without a generation for the live session.
+    ///
+    /// # Errors
+    /// Why it had no effect.
+    pub fn ack_through(self: &Arc<Self>, generation: u64, offset: Offset) -> Result<(), AckRefused> {
+        self.with_window(generation, |window, now| Ok(window.ack_through(offset, now)?))
+    }
+
+    /// Acknowledges just these.
+    ///
+    /// # Errors
+    /// Why it had no effect.
+    pub fn ack_each(self: &Arc<Self>, generation: u64, offsets: &[Offset]) -> Result<(), AckRefused> {
+        self.with_window(generation, |window, now| Ok(window.ack_each(offsets, now)?))
+    }
+
+    /// Takes delivery back to `offset` after a while.
+    ///
+    /// # Errors
+    /// Why it had no effect.
+    pub fn nack(self: &Arc<Self>, generation: u64, offset: Offset, delay: Duration) -> Result<(), AckRefused> {
+        self.with_window(generation, |window, now| Ok(window.nack(offset, delay, now)?))
+    }
+
+    /// Starts the ack timeout of `offset` anew.
+    ///
+    /// # Errors
+    /// Why it had no effect.
+    pub fn working(self: &Arc<Self>, generation: u64, offset: Offset) -> Result<(), AckRefused> {
+        self.with_window(generation, |window, now| Ok(window.working(offset, now)?))
+    }
+
+    /// Gives one event up for ever; it is dead-lettered. The ticket is of that word.
+    ///
+    /// # Errors
+    /// Why it had no effect.
+    pub fn give_up(
+        self: &Arc<Self>,
+        generation: u64,
+        offset: Offset,
+        dead: impl FnOnce(u32) -> Entry,
+    ) -> Result<Ticket, AckRefused> {
+        let mut inner = self.inner.lock();
+        if inner.generation != generation {
+            return Err(AckRefused::Over);
+        }
+        let attempts = inner.window.give_up(offset, Instant::now())?;
+        let mut entries = inner.take_acks(self.id, None, None);
+        entries.push(dead(attempts));
+        let ticket = self.engine.record(entries)?;
+        inner.wake();
+        Ok(ticket)
+    }
+
+    /// Writes down what was acknowledged, now. None where nothing was.
+    ///
+    /// # Errors
+    /// The ledger takes nothing.
+    pub fn settle(&self) -> Result<Option<Ticket>, AckRefused> {
+        self.settle_as(&mut self.inner.lock(), None, None)
+    }
+
+    pub(super) fn settle_as(
+        &self,
+        inner: &mut Inner,
+        status: Option<u16>,
+        latency: Option<Duration>,
+    ) -> Result<Option<Ticket>, AckRefused> {
+        let entries = inner.take_acks(self.id, status, latency);
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.engine.record(entries)?))
+    }
+
+    fn with_window(
+        self: &Arc<Self>,
+        generation: u64,
+        f: impl FnOnce(&mut Window, Instant) -> Result<(), AckRefused>,
+    ) -> Result<(), AckRefused> {
+        let mut inner = self.inner.lock();
+        if inner.generation != generation {
+            return Err(AckRefused::Over);
+        }
+        f(&mut inner.window, Instant::now())?;
+        inner.wake();
+        if inner.window.has_settled() && !std::mem::replace(&mut inner.queued, true) {
+            self.dirty.add(Arc::clone(self));
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Ends the live session, if there is one; the next begins at the floor.
+    pub(super) fn end_session(&mut self, ending: Ending) {
+        self.generation += 1;
+        self.ending = ending;
+        self.quiet_since = Instant::now();
+        if let Some(live) = self.live.take() {
+            live.changed.notify_one();
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        if let Some(live) = &self.live {
+            live.changed.notify_one();
+        }
+    }
+
+    /// The entries for what was acknowledged since the last time.
+    pub(super) fn take_acks(&mut self, id: SubscriberId, status: Option<u16>, latency: Option<Duration>) -> Vec<Entry> {
+        self.queued = false;
+        let settled = self.window.take_settled();
+        if settled.is_empty() {
+            return Vec::new();
+        }
+        let via = self.live.as_ref().map_or(Via::Http, |live| live.via);
+        let spans = settled.into_iter().map(|Acked { span, attempts }| AckedSpan { span, attempts }).collect();
+        let latency_ms = latency.map(|latency| u32::try_from(latency.as_millis()).unwrap_or(u32::MAX));
+        vec![Entry::Acked { id, spans, via, status, latency_ms }]
+    }
+}

@@ -1,0 +1,374 @@
+//! A connector's worker: a session of the broker's own that calls an endpoint until it says 2xx.
+//!
+//! Each ack is written down before the next request goes out, and each failed attempt before its retry:
+//! so a kill repeats at most what was in flight, and counts survive it.
+
+use super::error::{AckRefused, DeliverError};
+use super::registry::RegistryParts;
+use super::session::{Delivery, Session};
+use super::subscription::Subscription;
+use crate::clock::{self, Instant};
+use crate::connector::{Answer, Attempt, SendError};
+use crate::engine::Engine;
+use crate::ledger::{ConnectorSecrets, Entry, FailedAttempt, Target, Via};
+use crate::metrics::Word;
+use crate::model::{ConnectorSettings, Event, GiveUp, Key, Offset, SubscriberId, limits};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// How long a worker waits after the log or the ledger failed it.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Events that a worker looks ahead for keys that are free.
+pub(super) fn lookahead(in_flight: u32) -> u32 {
+    if in_flight == 1 { 1 } else { (in_flight * 4).clamp(64, limits::MAX_WINDOW) }
+}
+
+/// A connector's secrets, opened.
+pub(super) fn open_secrets(engine: &dyn Engine, id: SubscriberId) -> Result<ConnectorSecrets, DeliverError> {
+    let sealed = match engine.state().get(id).map(|subscriber| subscriber.target.clone()) {
+        Some(Target::Connector { secrets, .. }) => secrets,
+        _ => return Err(DeliverError::NotFound { kind: crate::model::Kind::Connector, name: id.to_string() }),
+    };
+    Ok(engine.vault().open_sealed(id, &sealed)?)
+}
+
+/// One connector's worker.
+pub struct Worker {
+    parts: RegistryParts,
+    subscription: Arc<Subscription>,
+    look_again: Arc<Notify>,
+    finish: CancellationToken,
+}
+
+/// Which events must not overtake each other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Lane {
+    /// All of them.
+    Everything,
+    /// Those of a key.
+    Key(Key),
+    /// None: an event without a key.
+    Alone(Offset),
+}
+
+/// What came of one attempt.
+struct Outcome {
+    event: Arc<Event>,
+    number: u32,
+    answer: Result<Answer, SendError>,
+}
+
+/// What a worker has in hand, from one look at its settings to the next.
+struct Shift {
+    session: Session,
+    settings: Arc<ConnectorSettings>,
+    secrets: Arc<ConnectorSecrets>,
+    /// Fetched and not begun, in order.
+    waiting: VecDeque<Arc<Event>>,
+    /// Failed, each with the time of its next attempt.
+    retries: BTreeMap<(Instant, Offset), Arc<Event>>,
+    failed: HashMap<Offset, FailedAttempt>,
+    busy: HashSet<Lane>,
+    running: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    failures_in_row: u32,
+}
+
+/// Whether a shift goes on.
+enum Next {
+    GoOn,
+    LookAgain,
+}
+
+impl Worker {
+    pub(super) fn new(
+        parts: RegistryParts,
+        subscription: Arc<Subscription>,
+        look_again: Arc<Notify>,
+        finish: CancellationToken,
+    ) -> Self {
+        Self { parts, subscription, look_again, finish }
+    }
+
+    /// Works until told to finish, or until the connector is deleted.
+    pub async fn run(self) {
+        while !self.finish.is_cancelled() {
+            let Some(subscriber) = self.parts.engine.state().get(self.subscription.id()).cloned() else { return };
+            let Target::Connector { settings, .. } = subscriber.target else { return };
+            if subscriber.paused.is_some() {
+                self.rest(None).await;
+                continue;
+            }
+            let secrets = match open_secrets(&*self.parts.engine, self.subscription.id()) {
+                Ok(secrets) => secrets,
+                Err(error) => {
+                    tracing::error!(connector = %self.subscription.name(), %error, "cannot work");
+                    self.rest(None).await;
+                    continue;
+                }
+            };
+            let shift = Shift {
+                session: Session::begin(&self.subscription, &self.parts.hub, Via::Connector),
+                settings: Arc::new(settings),
+                secrets: Arc::new(secrets),
+                waiting: VecDeque::new(),
+                retries: BTreeMap::new(),
+                failed: subscriber.failed.into_iter().collect(),
+                busy: HashSet::new(),
+                running: FuturesUnordered::new(),
+                failures_in_row: subscriber.failures_in_row,
+            };
+            if let Err(error) = self.work(shift).await {
+                tracing::error!(connector = %self.subscription.name(), %error, "the worker rests");
+                self.rest(Some(PAUSE_AFTER_FAILURE)).await;
+            }
+        }
+    }
+
+    async fn rest(&self, at_most: Option<Duration>) {
+        let until = Instant::now() + at_most.unwrap_or(super::session::NEVER);
+        tokio::select! {
+            () = self.look_again.notified() => {}
+            () = self.finish.cancelled() => {}
+            () = clock::sleep_until(until) => {}
+        }
+    }
+
+    async fn work(&self, mut shift: Shift) -> Result<(), DeliverError> {
+        loop {
+            let finishing = self.finish.is_cancelled();
+            if finishing && shift.running.is_empty() {
+                return Ok(());
+            }
+            if !finishing {
+                self.begin_attempts(&mut shift);
+            }
+            // With every slot taken a retry that is due waits for an answer, not for time.
+            let free = shift.running.len() < slots(&shift);
+            let retry_at = shift.retries.keys().next().map(|(at, _)| *at).filter(|_| free);
+            let wants_more = !finishing && shift.waiting.len() < lookahead(shift.settings.in_flight) as usize;
+            let next = tokio::select! {
+                Some(outcome) = shift.running.next(), if !shift.running.is_empty() => {
+                    self.settle(&mut shift, outcome).await?
+                }
+                delivery = shift.session.next(), if wants_more => match delivery? {
+                    Delivery::Event { event, .. } => {
+                        self.receive(&mut shift, event);
+                        Next::GoOn
+                    }
+                    Delivery::Gap(span) => {
+                        self.pass_gap(&shift, span.to)?;
+                        Next::GoOn
+                    }
+                    Delivery::CaughtUp(_) => Next::GoOn,
+                    Delivery::Ended(_) => Next::LookAgain,
+                },
+                () = clock::sleep_until(retry_at.unwrap_or_else(|| Instant::now() + super::session::NEVER)), if retry_at.is_some() && !finishing => {
+                    Next::GoOn
+                }
+                () = self.look_again.notified() => Next::LookAgain,
+                () = self.finish.cancelled(), if !finishing => Next::GoOn,
+            };
+            if matches!(next, Next::LookAgain) {
+                // What is under way is finished and settled under the settings that it began with.
+                while let Some(outcome) = shift.running.next().await {
+                    self.settle(&mut shift, outcome).await?;
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    /// Nothing can be done about what retention took but to go on behind it.
+    fn pass_gap(&self, shift: &Shift, to: Offset) -> Result<(), DeliverError> {
+        tracing::warn!(connector = %self.subscription.name(), %to, "retention took events before they were sent");
+        self.parts.metrics.gaps.inc();
+        let last = Offset(to.0.saturating_sub(1));
+        self.subscription.ack_through(shift.session.generation(), last).map_err(refused)
+    }
+
+    /// Takes an event in; one that failed before a restart waits for its time.
+    fn receive(&self, shift: &mut Shift, event: Arc<Event>) {
+        match shift.failed.get(&event.offset) {
+            Some(failed) => {
+                let longest = shift.settings.retry.max.max(limits::MAX_RETRY_AFTER);
+                let wait = failed.next_attempt.since(self.parts.clock.now()).min(longest);
+                shift.busy.insert(lane(&shift.settings, &event));
+                shift.retries.insert((Instant::now() + wait, event.offset), event);
+            }
+            None => shift.waiting.push_back(event),
+        }
+    }
+
+    /// Begins what may be begun: due retries first, then waiting events whose lane is free, in order.
+    fn begin_attempts(&self, shift: &mut Shift) {
+        let slots = slots(shift);
+        let now = Instant::now();
+        while shift.running.len() < slots {
+            let Some((&(at, offset), _)) = shift.retries.first_key_value() else { break };
+            if at > now {
+                break;
+            }
+            if let Some(event) = shift.retries.remove(&(at, offset)) {
+                self.begin(shift, event);
+            }
+        }
+        let mut blocked: HashSet<Lane> = HashSet::new();
+        let mut at = 0;
+        while shift.running.len() < slots {
+            let Some(event) = shift.waiting.get(at) else { break };
+            let lane = lane(&shift.settings, event);
+            if shift.busy.contains(&lane) || blocked.contains(&lane) {
+                blocked.insert(lane);
+                at += 1;
+                continue;
+            }
+            if let Some(event) = shift.waiting.remove(at) {
+                shift.busy.insert(lane);
+                self.begin(shift, event);
+            }
+        }
+    }
+
+    fn begin(&self, shift: &Shift, event: Arc<Event>) {
+        let number = shift.failed.get(&event.offset).map_or(0, |failed| failed.attempts) + 1;
+        let (sender, log_id) = (Arc::clone(&self.parts.sender), self.parts.engine.log_id());
+        let (settings, secrets) = (Arc::clone(&shift.settings), Arc::clone(&shift.secrets));
+        shift.running.push(Box::pin(async move {
+            let attempt = Attempt { event: &event, log_id, number, settings: &settings, secrets: &secrets };
+            let answer = sender.send(attempt).await;
+            Outcome { event, number, answer }
+        }));
+    }
+
+    /// Writes down what came of an attempt, and waits until that is durable.
+    async fn settle(&self, shift: &mut Shift, outcome: Outcome) -> Result<Next, DeliverError> {
+        let Outcome { event, number, answer } = outcome;
+        let offset = event.offset;
+        let delivered = matches!(&answer, Ok(answer) if (200..300).contains(&answer.status));
+        let kind = if delivered { "delivered" } else { "failed" };
+        self.parts.metrics.attempts.get_or_create(&Word { kind }).inc();
+        match answer {
+            Ok(answer) if delivered => {
+                self.settle_ack(shift.session.generation(), offset, number, &answer).await?;
+                shift.failures_in_row = 0;
+                shift.failed.remove(&offset);
+                shift.busy.remove(&lane(&shift.settings, &event));
+                Ok(Next::GoOn)
+            }
+            Ok(answer) => {
+                let reason = format!("answered {}", answer.status);
+                let gone = answer.status == 410;
+                let next =
+                    self.settle_failure(shift, event, number, Some(answer.status), answer.retry_after, reason).await?;
+                if !gone {
+                    return Ok(next);
+                }
+                let id = self.subscription.id();
+                let reason = Some("the endpoint answered 410 Gone".to_owned());
+                self.parts.engine.record(vec![Entry::Paused { id, reason }])?.durable().await?;
+                Ok(Next::LookAgain)
+            }
+            Err(error) => self.settle_failure(shift, event, number, None, None, error.to_string()).await,
+        }
+    }
+
+    async fn settle_ack(
+        &self,
+        generation: u64,
+        offset: Offset,
+        number: u32,
+        answer: &Answer,
+    ) -> Result<(), DeliverError> {
+        let ticket = {
+            let mut inner = self.subscription.inner.lock();
+            if inner.generation != generation {
+                // Sought or changed meanwhile: the answer is of the life before, and is not counted.
+                return Ok(());
+            }
+            inner.window.set_attempts(offset, number);
+            inner.window.ack_each(&[offset], Instant::now()).map_err(|error| refused(error.into()))?;
+            inner.wake();
+            self.subscription.settle_as(&mut inner, Some(answer.status), Some(answer.latency)).map_err(refused)?
+        };
+        if let Some(ticket) = ticket {
+            ticket.durable().await?;
+        }
+        Ok(())
+    }
+
+    async fn settle_failure(
+        &self,
+        shift: &mut Shift,
+        event: Arc<Event>,
+        number: u32,
+        status: Option<u16>,
+        retry_after: Option<Duration>,
+        reason: String,
+    ) -> Result<Next, DeliverError> {
+        let offset = event.offset;
+        let now = self.parts.clock.now();
+        let first_failure = shift.failed.get(&offset).map_or(now, |failed| failed.first_failure);
+        let given_up = match shift.settings.retry.give_up_after {
+            None => false,
+            Some(GiveUp::Attempts(most)) => number >= most,
+            Some(GiveUp::After(longest)) => now.since(first_failure) >= longest,
+        };
+        shift.failures_in_row = shift.failures_in_row.saturating_add(1);
+        let id = self.subscription.id();
+        if given_up {
+            self.parts.metrics.dead_letters.inc();
+            tracing::warn!(connector = %self.subscription.name(), %offset, attempts = number, %reason, "given up");
+            let dead = |_| Entry::Dead { id, offset, attempts: number, status, reason };
+            match self.subscription.give_up(shift.session.generation(), offset, dead) {
+                Ok(ticket) => ticket.durable().await?,
+                Err(AckRefused::Over) => {}
+                Err(error) => return Err(refused(error)),
+            }
+            shift.failed.remove(&offset);
+            shift.busy.remove(&lane(&shift.settings, &event));
+            return Ok(Next::GoOn);
+        }
+        let jittered = shift.settings.retry.backoff().wait(number, self.parts.random.next());
+        // What the endpoint asks for is obeyed; a little jitter keeps those apart who were told the same.
+        let wait = retry_after.map_or(jittered, |after| after + jittered.min(after / 10));
+        let next_attempt = now.plus(wait);
+        let failed = FailedAttempt { attempts: number, first_failure, next_attempt, status, reason: reason.clone() };
+        tracing::debug!(connector = %self.subscription.name(), %offset, attempt = number, %reason, ?wait, "tried again");
+        if self.subscription.inner.lock().generation != shift.session.generation() {
+            return Ok(Next::LookAgain);
+        }
+        let entry = Entry::Failed { id, offset, attempts: number, first_failure, next_attempt, status, reason };
+        self.parts.engine.record(vec![entry])?.durable().await?;
+        shift.failed.insert(offset, failed);
+        shift.retries.insert((Instant::now() + wait, offset), event);
+        Ok(Next::GoOn)
+    }
+}
+
+/// Requests that may run side by side; an open circuit lets one probe through at a time.
+fn slots(shift: &Shift) -> usize {
+    let open_circuit = shift.failures_in_row >= limits::FAILING_AFTER;
+    if open_circuit { 1 } else { shift.settings.in_flight as usize }
+}
+
+fn lane(settings: &ConnectorSettings, event: &Event) -> Lane {
+    match &event.head.key {
+        _ if settings.in_flight == 1 => Lane::Everything,
+        Some(key) => Lane::Key(key.clone()),
+        None => Lane::Alone(event.offset),
+    }
+}
+
+fn refused(error: AckRefused) -> DeliverError {
+    match error {
+        AckRefused::Failed(failure) => failure.into(),
+        other => crate::model::Invalid::new("offset", other.to_string()).into(),
+    }
+}

@@ -1,0 +1,177 @@
+//! The engine on this machine's disk: the event log and the ledger in one data directory.
+
+mod append;
+mod idempotency;
+mod open;
+mod read;
+mod retention;
+mod summary;
+mod summary_file;
+mod tail;
+
+pub use open::{LocalOptions, Opened};
+pub use retention::RetentionLimits;
+
+use super::{AppendError, Budget, ChannelInfo, Engine, EngineError, Page, Placed, ReadHint};
+use crate::fs::{File, Fs};
+use crate::ledger::{Entry, Ledger, LedgerError, Recorded, State, Vault};
+use crate::log::{Committed, Failure, Hook, Log, Ticket};
+use crate::metrics::Metrics;
+use crate::model::{Event, Filter, NewEvent, Offset, Span, SubscriberId, Timestamp};
+use async_trait::async_trait;
+use idempotency::Idempotency;
+use parking_lot::RwLockReadGuard;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use summary::Summaries;
+use tail::Tail;
+use tokio::sync::watch;
+
+/// The engine on this machine's disk.
+pub struct Local {
+    fs: Arc<dyn Fs>,
+    log_id: [u8; 16],
+    log: Log<Events>,
+    events: Arc<Events>,
+    ledger: Ledger,
+    vault: Vault,
+    /// Held for as long as the directory is ours.
+    _lock: Arc<dyn File>,
+}
+
+/// What the committing thread keeps up to date: the tail in memory and the channels' summaries.
+struct Events {
+    tail: Tail,
+    summaries: Summaries,
+    metrics: Arc<Metrics>,
+    summary_dir: PathBuf,
+}
+
+/// What rides along with an event's record until it is durable.
+struct Pending {
+    event: NewEvent,
+    /// Of the publisher's id.
+    hash: Option<u64>,
+}
+
+impl Hook for Events {
+    type Item = Pending;
+    type Stage = Idempotency;
+
+    fn snapshot(&self, _first: Offset) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn committed(&self, group: Vec<Committed<Pending>>) {
+        let hashes: Vec<Option<u64>> = group.iter().map(|committed| committed.item.hash).collect();
+        let place = |Committed { offset, time, item: Pending { event, .. } }| {
+            Arc::new(Event::new(offset, time, event.head, event.payload))
+        };
+        let events: Vec<Arc<Event>> = group.into_iter().map(place).collect();
+        self.metrics.published(events.len() as u64, events.iter().map(|event| event.payload.len() as u64).sum());
+        self.summaries.note(&events, &hashes);
+        self.tail.push(events);
+    }
+
+    fn failed(&self, ids: &mut Idempotency, from: Offset) {
+        ids.forget_from(from);
+    }
+
+    fn synced(&self, took: Duration) {
+        self.metrics.commit_seconds.observe(took.as_secs_f64());
+    }
+}
+
+#[async_trait]
+impl Engine for Local {
+    fn log_id(&self) -> [u8; 16] {
+        self.log_id
+    }
+    fn start(&self) -> Offset {
+        self.log.segments().start()
+    }
+    fn end(&self) -> Offset {
+        self.log.end()
+    }
+    fn follow(&self) -> watch::Receiver<Offset> {
+        self.log.committed()
+    }
+
+    async fn append(&self, events: Vec<NewEvent>) -> Result<Vec<Placed>, AppendError> {
+        append::append(self, events).await
+    }
+
+    async fn read(
+        &self,
+        span: Span,
+        filter: &Arc<Filter>,
+        budget: Budget,
+        hint: ReadHint,
+    ) -> Result<Page, EngineError> {
+        read::read(self, span, filter, budget, hint).await
+    }
+
+    fn recent(&self, from: Offset) -> Option<Vec<Arc<Event>>> {
+        self.events.tail.since(from, self.end())
+    }
+
+    async fn at_time(&self, time: Timestamp) -> Result<Offset, EngineError> {
+        let segments = Arc::clone(self.log.segments());
+        Ok(read::blocking(move || segments.at_time(time)).await?)
+    }
+
+    fn first_match(&self, filter: &Filter, from: Offset) -> Option<Offset> {
+        self.events.summaries.first_match(filter, from).filter(|found| *found < self.end())
+    }
+
+    fn count(&self, filter: &Filter, span: Span) -> u64 {
+        self.events.summaries.count(filter, Span::new(span.from, span.to.min(self.end())))
+    }
+
+    fn channels(&self) -> Vec<ChannelInfo> {
+        self.events.summaries.channels()
+    }
+
+    fn record(&self, entries: Vec<Entry>) -> Result<Ticket, Failure> {
+        self.events.metrics.ledger_entries.inc_by(entries.len() as u64);
+        self.ledger.record(entries)
+    }
+
+    fn record_new(
+        &self,
+        entry: Box<dyn FnOnce(SubscriberId) -> Entry + Send>,
+    ) -> Result<(SubscriberId, Ticket), Failure> {
+        self.events.metrics.ledger_entries.inc();
+        self.ledger.record_new(entry)
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.ledger.state()
+    }
+    fn follow_ledger(&self) -> watch::Receiver<Offset> {
+        self.ledger.committed()
+    }
+    fn history(&self, from: Offset) -> Result<(Vec<Recorded>, Offset), LedgerError> {
+        self.ledger.read(from)
+    }
+    fn vault(&self) -> &Vault {
+        &self.vault
+    }
+    fn refuses_events(&self) -> Option<Failure> {
+        self.log.refused()
+    }
+    fn refuses_entries(&self) -> Option<Failure> {
+        self.ledger.refused()
+    }
+    fn maintain(&self, limits: RetentionLimits, now: Timestamp) -> Result<Option<Offset>, EngineError> {
+        self.events.summaries.keep_sealed(&*self.fs, &self.events.summary_dir, self.log.segments());
+        retention::retire(self, limits, now)
+    }
+
+    fn close(&self) {
+        self.log.close();
+        self.ledger.close();
+        self.events.summaries.keep_sealed(&*self.fs, &self.events.summary_dir, self.log.segments());
+    }
+}

@@ -1,0 +1,191 @@
+//! Opening a data directory: the lock, the keys, the ledger, the events, and whether they fit together.
+
+use super::idempotency::Idempotency;
+use super::summary::{Summaries, Summary};
+use super::tail::Tail;
+use super::{Events, Local, retention, summary_file};
+use crate::clock::{Clock, Random};
+use crate::engine::{Engine, EngineError};
+use crate::fs::{Fs, Open};
+use crate::ledger::{Entry, Ledger, Vault};
+use crate::log::{Cut, Damage, Failure, Log, LogError, LogKind, LogOptions, Nonces, Recover, recover};
+use crate::metrics::Metrics;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How a data directory is opened.
+#[derive(Clone)]
+pub struct LocalOptions {
+    /// The data directory.
+    pub data: PathBuf,
+    /// What to do with damage.
+    pub recover: Recover,
+    /// Bytes of an event segment.
+    pub event_segment_bytes: u64,
+    /// Bytes of a ledger segment.
+    pub ledger_segment_bytes: u64,
+    /// Whether next segments are filled ahead.
+    pub fill_ahead: bool,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Where nonces come from.
+    pub random: Arc<Random>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl LocalOptions {
+    /// The defaults for this directory.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            recover: Recover::Refuse,
+            event_segment_bytes: crate::model::limits::EVENT_SEGMENT_BYTES,
+            ledger_segment_bytes: crate::model::limits::LEDGER_SEGMENT_BYTES,
+            fill_ahead: true,
+            clock: Clock::Machine,
+            random: Arc::new(Random::from_machine()),
+            metrics: Arc::default(),
+        }
+    }
+
+    fn log(&self, kind: LogKind) -> LogOptions {
+        let segment_bytes = match kind {
+            LogKind::Events => self.event_segment_bytes,
+            LogKind::Ledger => self.ledger_segment_bytes,
+        };
+        LogOptions {
+            segment_bytes,
+            recover: self.recover,
+            fill_ahead: self.fill_ahead,
+            ..LogOptions::new(&self.data, kind, self.random.next_16())
+        }
+    }
+
+    fn nonces(&self) -> Nonces {
+        let random = Arc::clone(&self.random);
+        Box::new(move || random.next())
+    }
+}
+
+/// An open engine, and what opening it met.
+pub struct Opened {
+    /// The engine.
+    pub engine: Local,
+    /// Torn tails that were set aside.
+    pub cuts: Vec<Cut>,
+    /// Damage that is served around.
+    pub damage: Vec<Damage>,
+}
+
+impl Local {
+    /// Opens a data directory, making it where there is none. Blocking.
+    ///
+    /// # Errors
+    /// Another process has it; damage; lost data; a key that is missing; the file system's.
+    pub fn open(fs: Arc<dyn Fs>, options: &LocalOptions) -> Result<Opened, EngineError> {
+        let lock = lock(&*fs, &options.data)?;
+        let ledger = recover(Arc::clone(&fs), options.log(LogKind::Ledger))?;
+        let state = Ledger::fold(&ledger)?;
+        let start = state.start;
+        let events = recover(Arc::clone(&fs), LogOptions { start, ..options.log(LogKind::Events) })?;
+        let log_id = events.log_id();
+        if state.event_log.is_some_and(|belongs| belongs != log_id) {
+            return Err(EngineError::Mismatched);
+        }
+        let end = events.segments().end();
+        if state.proven > end && options.recover == Recover::Refuse {
+            let dir = options.data.join(LogKind::Events.as_str());
+            let evidence = "the ledger";
+            return Err(LogError::LostData { dir, recovered: end, proven: state.proven, evidence }.into());
+        }
+        let vault = Vault::open(&*fs, &options.data.join("keys"), state.event_log.is_some())?;
+        let cuts: Vec<Cut> = [&ledger, &events].into_iter().filter_map(|log| log.cut.clone()).collect();
+        let damage: Vec<Damage> = [&ledger, &events].into_iter().flat_map(|log| log.damage.clone()).collect();
+        let new = state.event_log.is_none();
+
+        let summary_dir = options.data.join("views").join("segments");
+        let mut ids = Idempotency::new();
+        let mut list: Vec<Summary> = Vec::new();
+        for segment in events.segments().list().iter().filter(|segment| segment.next() > start) {
+            let mut summary = summary_file::load(&*fs, &summary_dir, &events.segments(), segment)?;
+            summary.ids.iter().for_each(|known| ids.remember(*known));
+            if summary.kept {
+                summary.ids = Vec::new();
+            }
+            list.push(summary);
+        }
+        let segments = events.segments();
+        let active = Box::new(move || segments.list().last().map_or_else(Default::default, |last| last.first()));
+        let hook = Arc::new(Events {
+            tail: Tail::default(),
+            summaries: Summaries::new(list, active),
+            metrics: Arc::clone(&options.metrics),
+            summary_dir,
+        });
+        let log = Log::start(events, Arc::clone(&hook), ids, options.clock.clone(), options.nonces())?;
+        let ledger = Ledger::start(ledger, state, options.clock.clone(), options.nonces())?;
+        let engine = Local { fs, log_id, log, events: hook, ledger, vault, _lock: lock };
+        if options.recover == Recover::Refuse {
+            engine.say(new, &cuts)?;
+            retention::forget(&engine, start)?;
+        }
+        Ok(Opened { engine, cuts, damage })
+    }
+
+    /// Writes down what opening did.
+    fn say(&self, new: bool, cuts: &[Cut]) -> Result<(), EngineError> {
+        let mut entries: Vec<Entry> = Vec::new();
+        if new {
+            entries.push(Entry::Began { event_log: self.log_id });
+        }
+        entries.extend(cuts.iter().map(|cut| Entry::Cut {
+            log: cut.path.display().to_string(),
+            quarantined: cut.quarantined.display().to_string(),
+            bytes: cut.bytes,
+        }));
+        if !entries.is_empty() {
+            wait_blocking(self.record(entries)?.durable())?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes the directory for this process (R10).
+fn lock(fs: &dyn Fs, data: &Path) -> Result<Arc<dyn crate::fs::File>, EngineError> {
+    let path = data.join("stentor.lock");
+    let io = |source| EngineError::Log(LogError::Io { path: path.clone(), source });
+    fs.create_dir(data).map_err(io)?;
+    let file = match fs.open(&path, Open::Write) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => fs.open(&path, Open::Create),
+        other => other,
+    }
+    .map_err(io)?;
+    if !file.try_lock().map_err(io)? {
+        return Err(EngineError::Locked(data.display().to_string()));
+    }
+    Ok(file)
+}
+
+/// Waits for a ticket on a thread that may block.
+pub(super) fn wait_blocking(ticket: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    futures_util::pin_mut!(ticket);
+    let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = std::task::Context::from_waker(&waker);
+    loop {
+        match ticket.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(outcome) => return outcome,
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+struct Unpark(std::thread::Thread);
+
+impl std::task::Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}

@@ -1,0 +1,73 @@
+//! Retention: the oldest whole segments go, and whoever had not acknowledged theirs is told.
+
+use super::Local;
+use super::summary::Summaries;
+use crate::engine::{Engine, EngineError};
+use crate::ledger::Entry;
+use crate::log::remove_retired;
+use crate::model::{Offset, Span, Timestamp};
+use std::time::Duration;
+
+/// How long and how much is kept; for ever where nothing is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RetentionLimits {
+    /// Segments whose newest event is older go.
+    pub max_age: Option<Duration>,
+    /// The oldest segments go while more bytes than this are kept.
+    pub max_bytes: Option<u64>,
+}
+
+/// Segments that may go in one round. Rounds are a second apart, so that a clock that jumped
+/// years ahead takes a bounded share a minute, and an operator can step in.
+const MAX_SEGMENTS_A_ROUND: usize = 1;
+
+/// Moves the start as far as the limits say: ledger first, then files.
+pub(super) fn retire(local: &Local, limits: RetentionLimits, now: Timestamp) -> Result<Option<Offset>, EngineError> {
+    let Some(to) = due(local, limits, now) else { return Ok(None) };
+    let start = local.start();
+    let mut entries: Vec<Entry> = Vec::new();
+    {
+        let state = local.ledger.state();
+        for subscriber in state.subscribers() {
+            let from = subscriber.floor.max(start);
+            let unacknowledged = subscriber.done.missing(Span::new(from, to));
+            let lost = unacknowledged.iter().any(|span| local.count(subscriber.channels(), *span) > 0);
+            if lost {
+                entries.push(Entry::Missed { id: subscriber.id, span: Span::new(from, to) });
+            }
+        }
+    }
+    entries.push(Entry::Retired { start: to });
+    let ticket = local.ledger.record(entries)?;
+    super::open::wait_blocking(ticket.durable())?;
+    forget(local, to)?;
+    tracing::info!(from = %start, %to, "retention removed the oldest events");
+    Ok(Some(to))
+}
+
+/// Removes everything below `to` from disk and memory; the ledger says already that it is gone.
+pub(super) fn forget(local: &Local, to: Offset) -> Result<(), EngineError> {
+    let gone = remove_retired(&*local.fs, local.log.segments(), to)?;
+    Summaries::remove_files(&*local.fs, &local.events.summary_dir, gone.iter().map(|segment| segment.first()));
+    local.events.summaries.forget_below(to);
+    local.events.tail.forget_below(to);
+    local.log.append(|filling, _| filling.stage().forget_below(to))?;
+    Ok(())
+}
+
+/// The new start, if the limits ask for one.
+fn due(local: &Local, limits: RetentionLimits, now: Timestamp) -> Option<Offset> {
+    let list = local.log.segments().list();
+    let mut kept: u64 = list.iter().map(|segment| segment.bytes()).sum();
+    let mut to = None;
+    for segment in list.iter().take(list.len().saturating_sub(1)).take(MAX_SEGMENTS_A_ROUND) {
+        let too_old = limits.max_age.is_some_and(|age| now.since(segment.last_time()) > age);
+        let too_much = limits.max_bytes.is_some_and(|bytes| kept > bytes);
+        if !too_old && !too_much {
+            break;
+        }
+        kept -= segment.bytes();
+        to = Some(segment.next());
+    }
+    to
+}
