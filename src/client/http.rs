@@ -138,7 +138,6 @@ impl Client {
     }
 
     /// A request to a path of these segments, each encoded as it needs.
-    #[must_use]
     pub fn request(&self, method: reqwest::Method, segments: &[&str]) -> reqwest::RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {

@@ -83,6 +83,7 @@ pub trait Fs: Send + Sync + 'static {
 ///    any of its versions, independent of its neighbours, and the length any of its values.
 /// 2. After a failed [`File::sync`] the bytes MUST be taken as lost for good: a later success says
 ///    nothing about them (Rebello et al., "Can Applications Recover from fsync Failures?", ATC '20).
+#[expect(clippy::len_without_is_empty, reason = "no caller asks whether a file is empty")]
 pub trait File: Send + Sync {
     /// Its length in bytes.
     ///

@@ -117,8 +117,11 @@ impl Vault {
             }
             Err(error) => return Err(io(error)),
         };
-        let key = <&Key>::try_from(key.as_slice()).map_err(|_| VaultError::NotAKey(path.clone()))?;
-        Ok(Self(XChaCha20Poly1305::new(key)))
+        let key = key
+            .first_chunk::<KEY_BYTES>()
+            .filter(|_| key.len() == KEY_BYTES)
+            .ok_or_else(|| VaultError::NotAKey(path.clone()))?;
+        Ok(Self(XChaCha20Poly1305::new(<&Key>::from(key))))
     }
 
     /// A vault with a key that nobody keeps, for an engine without a disk.

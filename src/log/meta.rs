@@ -34,6 +34,10 @@ pub(crate) struct Meta {
     path: PathBuf,
     kind: LogKind,
     pub(crate) latest: Durable,
+    /// The slot that survives a power cut: never written to, until the other one is synced.
+    safe_slot: u64,
+    /// Whether the other slot was written since.
+    written: bool,
 }
 
 fn encode(kind: LogKind, durable: &Durable) -> Vec<u8> {
@@ -78,21 +82,22 @@ impl Meta {
         bytes.resize(2 * SLOT_STRIDE, 0);
         fs::replace(fs, dir, names::META, &bytes).map_err(LogError::io(&path))?;
         let file = fs.open(&path, Open::Write).map_err(LogError::io(&path))?;
-        Ok(Self { file, path, kind, latest })
+        Ok(Self { file, path, kind, latest, safe_slot: 0, written: false })
     }
 
-    /// Reads the newer of the two slots; `None` where there is no file.
-    pub(crate) fn read(fs: &dyn Fs, dir: &Path, kind: LogKind) -> Result<Option<Durable>, LogError> {
+    /// Reads the newer of the two slots, and tells which it is; `None` where there is no file.
+    pub(crate) fn read(fs: &dyn Fs, dir: &Path, kind: LogKind) -> Result<Option<(Durable, u64)>, LogError> {
         let path = dir.join(names::META);
         let bytes = match fs::read_all(fs, &path, 4096) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(LogError::io(&path))?,
         };
         let slots = [decode(kind, &bytes), decode(kind, bytes.get(SLOT_STRIDE..).unwrap_or_default())];
-        let mut newest: Option<Durable> = None;
-        for slot in slots.into_iter().flatten() {
+        let mut newest: Option<(Durable, u64)> = None;
+        for (slot, number) in slots.into_iter().zip(0..) {
+            let Some(slot) = slot else { continue };
             let slot = slot.map_err(|found| LogError::Unknown { path: path.clone(), what: "format version", found })?;
-            newest = newest.filter(|other| other.sequence >= slot.sequence).or(Some(slot));
+            newest = newest.filter(|(other, _)| other.sequence >= slot.sequence).or(Some((slot, number)));
         }
         let damage = || Damage {
             path: path.clone(),
@@ -103,25 +108,36 @@ impl Meta {
         newest.map(Some).ok_or_else(|| damage().into())
     }
 
-    /// Opens the file to go on from `latest`.
-    pub(crate) fn open(fs: &dyn Fs, dir: &Path, kind: LogKind, latest: Durable) -> Result<Self, LogError> {
+    /// Opens the file to go on from its newer slot.
+    pub(crate) fn open(
+        fs: &dyn Fs,
+        dir: &Path,
+        kind: LogKind,
+        (latest, safe_slot): (Durable, u64),
+    ) -> Result<Self, LogError> {
         let path = dir.join(names::META);
         let file = fs.open(&path, Open::Write).map_err(LogError::io(&path))?;
-        Ok(Self { file, path, kind, latest })
+        Ok(Self { file, path, kind, latest, safe_slot, written: false })
     }
 
-    /// Notes a new end, over the older slot. Survives a kill of the process; a power cut only after [`Meta::sync`].
+    /// Notes a new end, in the slot that is not the safe one. Survives a kill of the process; a power cut only after [`Meta::sync`].
     pub(crate) fn write(&mut self, committed: Offset, segment: Offset, position: u64) -> io::Result<()> {
         let next =
             Durable { sequence: self.latest.sequence + 1, committed, segment, position, log_id: self.latest.log_id };
-        let at = next.sequence % 2 * SLOT_STRIDE as u64;
+        let at = (1 - self.safe_slot) * SLOT_STRIDE as u64;
         self.file.write_at(&encode(self.kind, &next), at)?;
         self.latest = next;
+        self.written = true;
         Ok(())
     }
 
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        self.file.sync()
+    /// Makes the slot that was written since the last call the safe one.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.written, false) {
+            self.file.sync()?;
+            self.safe_slot = 1 - self.safe_slot;
+        }
+        Ok(())
     }
 
     pub(crate) fn path(&self) -> &Path {

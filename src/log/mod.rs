@@ -35,7 +35,7 @@ pub use record::{RecordHeader, RecordKind};
 pub use recover::{Cut, Recovered, recover};
 pub use segment::Footer;
 pub use segments::{Block, Hint, OnDamage, Record, Segment, Segments};
-pub use verify::{Finding, Verified, verify};
+pub use verify::{Finding, Verified, Visit, verify};
 pub use writer::{Group, Snapshot, Writer, remove_retired};
 
 use crate::model::{Offset, limits};

@@ -59,14 +59,15 @@ pub fn recover(fs: Arc<dyn Fs>, options: LogOptions) -> Result<Recovered, LogErr
         fs.list(&dir).map_err(LogError::io(&dir))?.iter().filter_map(|name| names::parse_segment(name)).collect();
     firsts.sort_unstable();
     let mut walk = Walk { fs: &*fs, options: &options, damage: Vec::new(), cut: None, log_id: None };
-    let durable = walk.durable(&firsts)?;
+    let noted = walk.durable(&firsts)?;
+    let durable = noted.map(|(durable, _)| durable);
     walk.log_id = durable.map(|durable| durable.log_id);
     let (list, active) = walk.segments(&firsts, durable)?;
     walk.check_end(&list, durable)?;
     let Walk { damage, cut, .. } = walk;
     let on_damage = if damage.is_empty() { OnDamage::Fail } else { OnDamage::Tell };
-    let meta = match durable {
-        Some(durable) => Meta::open(&*fs, &dir, options.kind, durable)?,
+    let meta = match noted {
+        Some(noted) => Meta::open(&*fs, &dir, options.kind, noted)?,
         None => Meta::create(&*fs, &dir, options.kind, options.new_id)?,
     };
     let segments = Arc::new(Segments::new(&dir, list, on_damage));
@@ -97,7 +98,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn durable(&mut self, firsts: &[Offset]) -> Result<Option<Durable>, LogError> {
+    fn durable(&mut self, firsts: &[Offset]) -> Result<Option<(Durable, u64)>, LogError> {
         match Meta::read(self.fs, &self.options.dir, self.options.kind) {
             Ok(None) if firsts.is_empty() => Ok(None),
             Ok(None) => {
@@ -373,11 +374,9 @@ impl Recovered {
             let again = segment.file.write_at(&bytes, from).and_then(|()| segment.file.sync());
             again.map_err(LogError::io(&segment.path))?;
         }
-        if extent.next != durable.committed || durable.segment != segment.first() {
-            let noted = self.meta.write(extent.next, segment.first(), extent.end).and_then(|()| self.meta.sync());
-            noted.map_err(LogError::io(self.meta.path()))?;
-        }
-        Ok(())
+        // The evidence too: what was read of it may have been in the page cache only.
+        let noted = self.meta.write(extent.next, segment.first(), extent.end).and_then(|()| self.meta.sync());
+        noted.map_err(LogError::io(self.meta.path()))
     }
 
     /// The log's id.

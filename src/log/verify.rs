@@ -41,22 +41,20 @@ pub struct Verified {
     pub end: Offset,
 }
 
+/// Looks at a good record: its header, body, file and position; says what is wrong with it.
+pub type Visit<'a> = &'a mut dyn FnMut(&RecordHeader, &[u8], &Path, u64) -> Result<(), String>;
+
 /// Reads a whole log without changing anything; `visit` gets each good record and its body.
 ///
 /// # Errors
 /// Only the file system's: damage is a finding.
-pub fn verify(
-    fs: &dyn Fs,
-    dir: &Path,
-    kind: LogKind,
-    visit: &mut dyn FnMut(&RecordHeader, &[u8], &Path, u64) -> Result<(), String>,
-) -> Result<Verified, LogError> {
+pub fn verify(fs: &dyn Fs, dir: &Path, kind: LogKind, visit: Visit<'_>) -> Result<Verified, LogError> {
     let mut firsts: Vec<Offset> =
         fs.list(dir).map_err(LogError::io(dir))?.iter().filter_map(|name| names::parse_segment(name)).collect();
     firsts.sort_unstable();
     let mut found = Verified { start: firsts.first().copied().unwrap_or_default(), ..Verified::default() };
     let meta = match Meta::read(fs, dir, kind) {
-        Ok(meta) => meta,
+        Ok(meta) => meta.map(|(meta, _)| meta),
         Err(LogError::Io { path, source }) => return Err(LogError::Io { path, source }),
         Err(error) => {
             found.note(&dir.join(names::META), 0, Span::new(Offset::ZERO, Offset::ZERO), error.to_string(), true);
@@ -97,7 +95,7 @@ impl Verified {
         first: Offset,
         last: bool,
         log_id: Option<[u8; 16]>,
-        visit: &mut dyn FnMut(&RecordHeader, &[u8], &Path, u64) -> Result<(), String>,
+        visit: Visit<'_>,
     ) -> Result<Offset, LogError> {
         let file = fs.open(path, Open::Read).map_err(LogError::io(path))?;
         let len = usize::try_from(file.len().map_err(LogError::io(path))?).unwrap_or(usize::MAX);
@@ -180,14 +178,7 @@ impl Verified {
         }
     }
 
-    fn visit(
-        &mut self,
-        path: &Path,
-        bytes: &[u8],
-        header: &SegmentHeader,
-        end: usize,
-        visit: &mut dyn FnMut(&RecordHeader, &[u8], &Path, u64) -> Result<(), String>,
-    ) {
+    fn visit(&mut self, path: &Path, bytes: &[u8], header: &SegmentHeader, end: usize, visit: Visit<'_>) {
         let mut at = usize::try_from(header.records_start()).unwrap_or(usize::MAX);
         while at < end {
             let Ok((record, body)) = record::parse(bytes.get(at..).unwrap_or_default(), header.nonce, record::MAGIC)

@@ -75,7 +75,6 @@ pub struct Writer {
     options: LogOptions,
     segments: Arc<Segments>,
     meta: Meta,
-    meta_synced: bool,
     ahead: Ahead,
     active: Option<Active>,
     nonces: Nonces,
@@ -95,7 +94,7 @@ impl Writer {
             let segment = segments.list().pop()?;
             Some(Active { segment, count: scanned.count, digest: scanned.digest })
         });
-        Ok(Self { fs, options, segments, meta, meta_synced: true, ahead, active, nonces, poisoned: None })
+        Ok(Self { fs, options, segments, meta, ahead, active, nonces, poisoned: None })
     }
 
     /// Makes a group durable: one write, one sync. Only then is it readable.
@@ -134,7 +133,6 @@ impl Writer {
         if let Err(error) = meta.write(next, active.segment.first(), end) {
             return Err(self.poison(&meta_path.join(names::META), "write", &error));
         }
-        self.meta_synced = false;
         if let Some(index) = &mut *active.segment.index.write() {
             for (at, header) in &group.records {
                 index.note(Mark { offset: header.offset, time: header.time, position: before.end + *at as u64 });
@@ -237,7 +235,6 @@ impl Writer {
         if let Err(error) = sealed {
             return Err(self.poison(&active.segment.path, "seal", &error));
         }
-        self.meta_synced = true;
         active.segment.extent.write().footer = Some(footer);
         Ok(())
     }
@@ -247,14 +244,13 @@ impl Writer {
     /// # Errors
     /// [`Failure::Poisoned`].
     pub fn sync_meta(&mut self) -> Result<(), Failure> {
-        if self.meta_synced || self.poisoned.is_some() {
+        if self.poisoned.is_some() {
             return Ok(());
         }
         if let Err(error) = self.meta.sync() {
             let path = self.meta.path().to_owned();
             return Err(self.poison(&path, "sync", &error));
         }
-        self.meta_synced = true;
         Ok(())
     }
 

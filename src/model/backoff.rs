@@ -20,7 +20,7 @@ impl Backoff {
     #[must_use]
     pub fn wait(&self, failures: u32, random: u64) -> Duration {
         let ceiling = self.initial.saturating_mul(1u32 << failures.saturating_sub(1).min(30)).min(self.max);
-        let micros = u128::from(random) * (ceiling.as_micros() + 1) >> 64;
+        let micros = (u128::from(random) * (ceiling.as_micros() + 1)) >> 64;
         Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 }

@@ -17,7 +17,7 @@ impl Channel {
     /// # Errors
     /// Text outside the grammar of PROTOCOL.md section 1.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        check_tokens("channel", text, |token, first| is_token(token, first))?;
+        check_tokens("channel", text, is_token)?;
         Ok(Self(text.into()))
     }
 
