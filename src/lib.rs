@@ -73,3 +73,7 @@ pub mod cli;
 
 /// Beside the house: the client, which imports `model` alone.
 pub mod client;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
