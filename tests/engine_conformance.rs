@@ -1,4 +1,5 @@
 //! What every engine must do, run against every engine: the memory engine is the reference.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
 use std::sync::Arc;
 use stentor::engine::{AppendError, Budget, Engine, Local, LocalOptions, Memory, Placed};

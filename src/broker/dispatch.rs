@@ -33,7 +33,11 @@ async fn hand_over(engine: &dyn Engine, hub: &Hub, from: Offset, to: Offset) -> 
     let everything = Arc::new(Filter::everything());
     match engine.read(Span::new(from, to), &everything, Budget::SESSION, None).await {
         Ok(page) => {
-            hub.hand_over(&page.events, page.next);
+            match page.gap {
+                // Each finds it where he reads, and is told in his own way.
+                Some(gap) => hub.lose(from, gap.to),
+                None => hub.hand_over(&page.events, page.next),
+            }
             page.next
         }
         Err(error) => {

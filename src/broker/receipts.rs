@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -58,6 +58,8 @@ pub(super) struct Shared {
     _temporary: Option<Temporary>,
     pub(super) view: RwLock<Option<View>>,
     applied: watch::Sender<Offset>,
+    /// Told when the view was given up and has to be made again.
+    given_up: Notify,
 }
 
 impl Receipts {
@@ -82,6 +84,7 @@ impl Receipts {
             _temporary: temporary,
             view: RwLock::new(None),
             applied: watch::Sender::new(Offset::ZERO),
+            given_up: Notify::new(),
         });
         tracker.spawn(follow(Arc::clone(&shared), stop));
         Self { shared }
@@ -132,7 +135,10 @@ async fn follow(shared: Arc<Shared>, stop: CancellationToken) {
         let idle = shared.view.read().is_some();
         let wait = async {
             if idle {
-                return end.changed().await.is_ok();
+                return tokio::select! {
+                    changed = end.changed() => changed.is_ok(),
+                    () = shared.given_up.notified() => true,
+                };
             }
             clock::sleep(Duration::from_millis(100)).await;
             true
@@ -201,6 +207,7 @@ impl Shared {
         if let Err(error) = self.set_aside() {
             tracing::error!(%error, "the receipts' view cannot be set aside");
         }
+        self.given_up.notify_one();
     }
 
     /// Applies a block of entries; tells whether there may be more.

@@ -4,7 +4,7 @@ use super::error::DeliverError;
 use super::session::{Ending, NEVER, Session};
 use super::settle::Dirty;
 use super::source::Source;
-use super::subscription::{Inner, Subscription};
+use super::subscription::{Inner, Subscription, window_of};
 use super::supervise::Supervisor;
 use super::view::{SubscriberView, cursor};
 use crate::ack::Window;
@@ -12,7 +12,7 @@ use crate::clock::{Clock, Instant, Random};
 use crate::connector::Sender;
 use crate::engine::Engine;
 use crate::ledger::{ConnectorSecrets, Entry, SigningSecret, Subscriber, Target, Via};
-use crate::log::Ticket;
+use crate::log::{Failure, Ticket};
 use crate::metrics::Metrics;
 use crate::model::{ConnectorSettings, Filter, Kind, Name, Offset, Place, Span, SubscriberId, SubscriberSettings};
 use crate::notify::Hub;
@@ -109,14 +109,9 @@ impl Registry {
     }
 
     fn add(&self, subscriber: &Subscriber) -> Arc<Subscription> {
-        let now = Instant::now();
         let (window_size, ack_timeout, expires) = shape(&subscriber.target);
-        let mut window = Window::new(window_size, subscriber.floor, subscriber.done.clone(), now);
-        for (offset, failed) in &subscriber.failed {
-            window.remember(*offset, failed.attempts, now);
-        }
         let inner = Inner {
-            window,
+            window: window_of(subscriber),
             filter: Arc::new(subscriber.channels().clone()),
             window_size,
             ack_timeout,
@@ -124,7 +119,8 @@ impl Registry {
             generation: 0,
             ending: Ending::Moved,
             live: None,
-            quiet_since: now,
+            via: Via::Http,
+            quiet_since: Instant::now(),
             queued: false,
             deleted: false,
         };
@@ -161,6 +157,14 @@ impl Registry {
         subscription.ok_or_else(|| DeliverError::NotFound { kind, name: name.to_owned() })
     }
 
+    /// Runs something to its end, whoever stops waiting for it: half a change is none that anybody asked for.
+    async fn to_its_end<R: Send + 'static>(work: impl Future<Output = R> + Send + 'static) -> R {
+        match tokio::spawn(work).await {
+            Ok(result) => result,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
     /// The offset that a place means now.
     ///
     /// # Errors
@@ -183,6 +187,16 @@ impl Registry {
     /// # Errors
     /// Settings outside their limits, the name of a connector, a ledger that takes nothing.
     pub async fn put_subscriber(
+        self: &Arc<Self>,
+        name: &Name,
+        settings: SubscriberSettings,
+        from: Option<Place>,
+    ) -> Result<Made, DeliverError> {
+        let (this, name) = (Arc::clone(self), name.clone());
+        Self::to_its_end(async move { this.put_subscriber_now(&name, settings, from).await }).await
+    }
+
+    async fn put_subscriber_now(
         &self,
         name: &Name,
         settings: SubscriberSettings,
@@ -202,7 +216,13 @@ impl Registry {
     ///
     /// # Errors
     /// As [`Registry::put_subscriber`], and a URL or header that is not allowed.
-    pub async fn put_connector(&self, name: &Name, input: ConnectorInput) -> Result<Made, DeliverError> {
+    pub async fn put_connector(self: &Arc<Self>, name: &Name, input: ConnectorInput) -> Result<Made, DeliverError> {
+        let this = Arc::clone(self);
+        let name = name.clone();
+        Self::to_its_end(async move { this.put_connector_now(&name, input).await }).await
+    }
+
+    async fn put_connector_now(&self, name: &Name, input: ConnectorInput) -> Result<Made, DeliverError> {
         input.settings.check()?;
         crate::connector::check_url(&input.settings.url, self.parts.sender.egress())?;
         input.headers.as_deref().map_or(Ok(()), crate::connector::check_headers)?;
@@ -254,9 +274,14 @@ impl Registry {
     async fn made(&self, id: SubscriberId, ticket: Ticket) -> Result<(), DeliverError> {
         ticket.durable().await?;
         let subscriber = self.engine().state().get(id).cloned();
-        if let Some(subscriber) = subscriber {
-            self.add(&subscriber);
+        let Some(subscriber) = subscriber else { return Ok(()) };
+        let start = self.engine().start();
+        if subscriber.first_cursor < start {
+            // Asked for from below the start: it is told what it cannot have.
+            let span = Span::new(subscriber.first_cursor, start);
+            self.engine().record(vec![Entry::Missed { id, span }])?.durable().await?;
         }
+        self.add(&subscriber);
         Ok(())
     }
 
@@ -286,7 +311,10 @@ impl Registry {
             inner.end_session(Ending::Moved);
             ticket
         };
-        ticket.durable().await?;
+        if let Err(failure) = ticket.durable().await {
+            subscription.reload();
+            return Err(failure.into());
+        }
         self.supervisor.look_again(subscription.id);
         Ok(())
     }
@@ -295,7 +323,13 @@ impl Registry {
     ///
     /// # Errors
     /// A place beyond the end, a ledger that takes nothing.
-    pub async fn seek(&self, kind: Kind, name: &str, to: Place) -> Result<Offset, DeliverError> {
+    pub async fn seek(self: &Arc<Self>, kind: Kind, name: &str, to: Place) -> Result<Offset, DeliverError> {
+        let this = Arc::clone(self);
+        let name = name.to_owned();
+        Self::to_its_end(async move { this.seek_now(kind, &name, to).await }).await
+    }
+
+    async fn seek_now(&self, kind: Kind, name: &str, to: Place) -> Result<Offset, DeliverError> {
         let to = self.resolve("to", to).await?.max(self.engine().start());
         let _one_at_a_time = self.admin.lock().await;
         let subscription = self.find(kind, name)?;
@@ -309,7 +343,10 @@ impl Registry {
             inner.end_session(Ending::Moved);
             ticket
         };
-        ticket.durable().await?;
+        if let Err(failure) = ticket.durable().await {
+            subscription.reload();
+            return Err(failure.into());
+        }
         self.supervisor.look_again(subscription.id);
         self.cursor(&subscription)
     }
@@ -318,12 +355,25 @@ impl Registry {
     ///
     /// # Errors
     /// Nobody has the name, a ledger that takes nothing.
-    pub async fn delete(&self, kind: Kind, name: &str) -> Result<(), DeliverError> {
+    pub async fn delete(self: &Arc<Self>, kind: Kind, name: &str) -> Result<(), DeliverError> {
+        let this = Arc::clone(self);
+        let name = name.to_owned();
+        Self::to_its_end(async move { this.delete_now(kind, &name, None).await }).await
+    }
+
+    /// With `only`, deletes just that one, and only while it has been quiet for longer than it said.
+    async fn delete_now(&self, kind: Kind, name: &str, only: Option<SubscriberId>) -> Result<(), DeliverError> {
         let _one_at_a_time = self.admin.lock().await;
         let subscription = self.find(kind, name)?;
+        if only.is_some_and(|id| id != subscription.id) {
+            return Ok(());
+        }
         self.supervisor.dismiss(subscription.id).await;
         let ticket = {
             let mut inner = subscription.inner.lock();
+            if only.is_some() && !inner.expired() {
+                return Ok(());
+            }
             let mut entries = inner.take_acks(subscription.id, None, None);
             entries.push(Entry::Deleted { id: subscription.id });
             let ticket = self.engine().record(entries)?;
@@ -331,15 +381,29 @@ impl Registry {
             inner.end_session(Ending::Moved);
             ticket
         };
+        if let Err(failure) = ticket.durable().await {
+            // It is still there, and so is its worker.
+            subscription.reload();
+            if kind == Kind::Connector {
+                self.supervisor.employ(subscription);
+            }
+            return Err(failure.into());
+        }
         self.subscriptions.lock().remove(&subscription.id);
-        Ok(ticket.durable().await?)
+        Ok(())
     }
 
     /// Stops a connector, or lets it go on. Nothing is lost meanwhile.
     ///
     /// # Errors
     /// Nobody has the name, a ledger that takes nothing.
-    pub async fn set_paused(&self, name: &str, paused: bool) -> Result<(), DeliverError> {
+    pub async fn set_paused(self: &Arc<Self>, name: &str, paused: bool) -> Result<(), DeliverError> {
+        let this = Arc::clone(self);
+        let name = name.to_owned();
+        Self::to_its_end(async move { this.set_paused_now(&name, paused).await }).await
+    }
+
+    async fn set_paused_now(&self, name: &str, paused: bool) -> Result<(), DeliverError> {
         let _one_at_a_time = self.admin.lock().await;
         let id = self.find(Kind::Connector, name)?.id;
         let entry = if paused { Entry::Paused { id, reason: None } } else { Entry::Resumed { id } };
@@ -354,13 +418,12 @@ impl Registry {
     /// Nobody has the name; the ledger takes no acks.
     pub fn attach(&self, name: &str, via: Via) -> Result<Session, DeliverError> {
         let subscription = self.find(Kind::Subscriber, name)?;
-        if let Some(failure) = self.engine().refuses_entries() {
+        // A full disk heals, and acks may have room where publishes have none.
+        if let Some(failure) = self.engine().refuses_entries().filter(|failure| *failure != Failure::Full) {
             return Err(failure.into());
         }
-        if subscription.inner.lock().deleted {
-            return Err(DeliverError::NotFound { kind: Kind::Subscriber, name: name.to_owned() });
-        }
-        Ok(Session::begin(&subscription, &self.parts.hub, via))
+        let session = Session::begin(&subscription, &self.parts.hub, via);
+        session.ok_or_else(|| DeliverError::NotFound { kind: Kind::Subscriber, name: name.to_owned() })
     }
 
     /// A reader without a name: no cursor, no acks.
@@ -421,7 +484,9 @@ impl Registry {
 
     /// Waits until everything that was acknowledged so far is written down.
     pub async fn settle_all(&self) {
-        if let Some(ticket) = self.dirty.settle()
+        self.dirty.settle().await;
+        // What the settler recorded just before may still be on its way.
+        if let Some(ticket) = self.engine().ledger_barrier()
             && let Err(error) = ticket.durable().await
         {
             tracing::error!(%error, "acks could not be written down");
@@ -429,17 +494,16 @@ impl Registry {
     }
 
     /// Deletes whoever had no session for longer than he said.
-    pub async fn expire(&self) {
-        let now = Instant::now();
-        let over = |subscription: &Arc<Subscription>| {
-            let inner = subscription.inner.lock();
-            let due = inner.expires.is_some_and(|expires| now.duration_since(inner.quiet_since) >= expires);
-            due && inner.live.is_none()
-        };
+    pub async fn expire(self: &Arc<Self>) {
+        let over = |subscription: &Arc<Subscription>| subscription.inner.lock().expired();
         let due: Vec<Arc<Subscription>> = self.subscriptions.lock().values().filter(|s| over(s)).cloned().collect();
         for subscription in due {
-            match self.delete(Kind::Subscriber, subscription.name.as_str()).await {
-                Ok(()) => tracing::info!(subscriber = %subscription.name, "deleted: it had no session for too long"),
+            let (this, name) = (Arc::clone(self), subscription.name.clone());
+            let only = Some(subscription.id);
+            let deleted =
+                Self::to_its_end(async move { this.delete_now(Kind::Subscriber, name.as_str(), only).await }).await;
+            match deleted {
+                Ok(()) => tracing::info!(subscriber = %subscription.name, "expired: it had no session for too long"),
                 Err(error) => tracing::warn!(subscriber = %subscription.name, %error, "could not be deleted"),
             }
         }
@@ -456,7 +520,7 @@ impl Registry {
 }
 
 /// Window, ack timeout and expiry of a target.
-fn shape(target: &Target) -> (u32, std::time::Duration, Option<std::time::Duration>) {
+pub(super) fn shape(target: &Target) -> (u32, std::time::Duration, Option<std::time::Duration>) {
     match target {
         Target::Subscriber(settings) => (settings.window, settings.ack_timeout, settings.expires),
         // A worker knows itself when an attempt is over, so nothing of its own ever times out.

@@ -1,7 +1,7 @@
 //! One live reader of a durable subscriber.
 
 use super::source::{Source, Step};
-use super::subscription::{Inner, Live, Subscription};
+use super::subscription::{Live, Subscription};
 use crate::ack::Want;
 use crate::clock::{self, Instant};
 use crate::engine::EngineError;
@@ -56,23 +56,26 @@ pub struct Session {
 }
 
 impl Session {
-    /// Takes the subscriber over from whoever had it.
-    pub(super) fn begin(subscription: &Arc<Subscription>, hub: &Arc<Hub>, via: Via) -> Self {
+    /// Takes the subscriber over from whoever had it; none where it has been deleted.
+    pub(super) fn begin(subscription: &Arc<Subscription>, hub: &Arc<Hub>, via: Via) -> Option<Self> {
         let engine = Arc::clone(&subscription.engine);
         let missed = engine.state().get(subscription.id).and_then(|subscriber| subscriber.missed);
         let changed = Arc::new(Notify::new());
+        let start = engine.start();
         let mut inner = subscription.inner.lock();
+        if inner.deleted {
+            return None;
+        }
         inner.end_session(Ending::TakenOver);
         let size = inner.window_size;
+        inner.window.retire(start);
         let floor = inner.window.begin_session(size, Instant::now());
-        inner.live = Some(Live { via, changed: Arc::clone(&changed) });
-        let from = floor.max(engine.start());
-        let missed =
-            missed.filter(|missed| missed.to > floor).map(|missed| Span::new(missed.from.max(floor), missed.to));
-        let source = Source::new(engine, Arc::clone(hub), Arc::clone(&inner.filter), from);
+        inner.live = Some(Live { changed: Arc::clone(&changed) });
+        inner.via = via;
+        let source = Source::new(engine, Arc::clone(hub), Arc::clone(&inner.filter), floor);
         let generation = inner.generation;
         drop(inner);
-        Self {
+        Some(Self {
             subscription: Arc::clone(subscription),
             generation,
             source,
@@ -80,7 +83,7 @@ impl Session {
             held: None,
             quiet_until: None,
             missed,
-        }
+        })
     }
 
     /// Whose session it is.
@@ -116,7 +119,16 @@ impl Session {
                 () = self.changed.notified() => {}
                 () = at(deadline) => {}
                 step = self.source.next(), if !blocked => {
-                    if let Some(delivery) = self.take(step?) {
+                    let step = step?;
+                    // Somebody's nack may have come together with it: then it is no longer the next.
+                    let at = self.source.position();
+                    if let Err(ended) = self.look() {
+                        return Ok(Delivery::Ended(ended));
+                    }
+                    if self.source.position() != at || self.quiet_until.is_some() {
+                        continue;
+                    }
+                    if let Some(delivery) = self.take(step) {
                         return Ok(delivery);
                     }
                 }
@@ -178,16 +190,17 @@ impl Session {
             }
             Step::CaughtUp(end) => Some(Delivery::CaughtUp(end)),
             Step::Gap(span) => {
-                let inner = self.subscription.inner.lock();
-                let window_floor = inner.window.floor();
-                drop(inner);
                 let engine = &self.subscription.engine;
                 let missed = engine.state().get(self.subscription.id).and_then(|subscriber| subscriber.missed);
                 // What retention took counts where something of his own was in it; damage always does.
                 let retired = span.to <= engine.start();
-                let told = if retired { missed.filter(|missed| missed.to > window_floor) } else { Some(span) };
+                let told = if retired { missed } else { Some(span) };
+                let mut inner = self.subscription.inner.lock();
+                if retired {
+                    inner.window.retire(span.to);
+                }
                 told.map(|span| {
-                    self.subscription.inner.lock().window.reached(span.to);
+                    inner.window.reached(span.to);
                     Delivery::Gap(span)
                 })
             }
@@ -223,11 +236,9 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let mut inner: parking_lot::MutexGuard<'_, Inner> = self.subscription.inner.lock();
+        // What it acknowledged is queued, and settled within 100 ms.
+        let mut inner = self.subscription.inner.lock();
         if inner.generation == self.generation {
-            if let Err(error) = self.subscription.settle_as(&mut inner, None, None) {
-                tracing::error!(subscriber = %self.subscription.name, %error, "acks are lost");
-            }
             inner.end_session(Ending::Moved);
         }
     }

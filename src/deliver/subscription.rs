@@ -6,13 +6,16 @@ use super::settle::Dirty;
 use crate::ack::{Acked, Window};
 use crate::clock::Instant;
 use crate::engine::Engine;
-use crate::ledger::{AckedSpan, Entry, Via};
+use crate::ledger::{AckedSpan, Entry, Subscriber, Via};
 use crate::log::Ticket;
 use crate::model::{Filter, Name, Offset, SubscriberId};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+
+/// Spans of one ledger entry, far below what a record holds.
+const SPANS_IN_AN_ENTRY: usize = 4_096;
 
 /// One durable subscriber or connector. Shared by its session, the registry and whoever acknowledges.
 pub struct Subscription {
@@ -35,6 +38,8 @@ pub(super) struct Inner {
     /// Why the session before the newest generation ended.
     pub(super) ending: Ending,
     pub(super) live: Option<Live>,
+    /// How the newest session listens, or listened.
+    pub(super) via: Via,
     /// When the last session ended, for expiry.
     pub(super) quiet_since: Instant,
     pub(super) queued: bool,
@@ -43,7 +48,6 @@ pub(super) struct Inner {
 
 /// The session whose turn it is.
 pub(super) struct Live {
-    pub(super) via: Via,
     /// Told when its situation changed: room in the window, a way back, the end.
     pub(super) changed: Arc<Notify>,
 }
@@ -142,6 +146,22 @@ impl Subscription {
         Ok(Some(self.engine.record(entries)?))
     }
 
+    /// Takes window, filter and settings anew from what is durable, after something that was not written down.
+    /// The session ends: it must not go on from what nobody will remember.
+    pub(super) fn reload(&self) {
+        let subscriber = self.engine.state().get(self.id).cloned();
+        let mut inner = self.inner.lock();
+        if let Some(subscriber) = subscriber {
+            let (window_size, ack_timeout, expires) = super::registry::shape(&subscriber.target);
+            inner.window = window_of(&subscriber);
+            inner.filter = Arc::new(subscriber.channels().clone());
+            (inner.window_size, inner.ack_timeout, inner.expires) = (window_size, ack_timeout, expires);
+        }
+        inner.queued = false;
+        inner.deleted = false;
+        inner.end_session(Ending::Failed);
+    }
+
     fn with_window(
         self: &Arc<Self>,
         generation: u64,
@@ -160,6 +180,16 @@ impl Subscription {
     }
 }
 
+/// The window of a subscriber as the ledger knows it.
+pub(super) fn window_of(subscriber: &Subscriber) -> Window {
+    let (window_size, _, _) = super::registry::shape(&subscriber.target);
+    let mut window = Window::new(window_size, subscriber.floor, subscriber.done.clone(), Instant::now());
+    for (offset, failed) in &subscriber.failed {
+        window.remember(*offset, failed.attempts);
+    }
+    window
+}
+
 impl Inner {
     /// Ends the live session, if there is one; the next begins at the floor.
     pub(super) fn end_session(&mut self, ending: Ending) {
@@ -169,6 +199,12 @@ impl Inner {
         if let Some(live) = self.live.take() {
             live.changed.notify_one();
         }
+    }
+
+    /// Whether it has had no session for longer than it said.
+    pub(super) fn expired(&self) -> bool {
+        let quiet = Instant::now().duration_since(self.quiet_since);
+        self.live.is_none() && self.expires.is_some_and(|expires| quiet >= expires)
     }
 
     pub(super) fn wake(&self) {
@@ -184,9 +220,11 @@ impl Inner {
         if settled.is_empty() {
             return Vec::new();
         }
-        let via = self.live.as_ref().map_or(Via::Http, |live| live.via);
-        let spans = settled.into_iter().map(|Acked { span, attempts }| AckedSpan { span, attempts }).collect();
+        let via = self.via;
+        let spans: Vec<AckedSpan> =
+            settled.into_iter().map(|Acked { span, attempts }| AckedSpan { span, attempts }).collect();
         let latency_ms = latency.map(|latency| u32::try_from(latency.as_millis()).unwrap_or(u32::MAX));
-        vec![Entry::Acked { id, spans, via, status, latency_ms }]
+        let entry = |spans: &[AckedSpan]| Entry::Acked { id, spans: spans.to_vec(), via, status, latency_ms };
+        spans.chunks(SPANS_IN_AN_ENTRY).map(entry).collect()
     }
 }

@@ -113,8 +113,11 @@ impl Worker {
                     continue;
                 }
             };
+            let Some(session) = Session::begin(&self.subscription, &self.parts.hub, Via::Connector) else { return };
+            // Read behind the session's beginning, so that nothing of the life before is in it.
+            let Some(subscriber) = self.parts.engine.state().get(self.subscription.id()).cloned() else { return };
             let shift = Shift {
-                session: Session::begin(&self.subscription, &self.parts.hub, Via::Connector),
+                session,
                 settings: Arc::new(settings),
                 secrets: Arc::new(secrets),
                 waiting: VecDeque::new(),
@@ -126,6 +129,8 @@ impl Worker {
             };
             if let Err(error) = self.work(shift).await {
                 tracing::error!(connector = %self.subscription.name(), %error, "the worker rests");
+                // Something may not have been written down: go on from what was.
+                self.subscription.reload();
                 self.rest(Some(PAUSE_AFTER_FAILURE)).await;
             }
         }
@@ -341,11 +346,15 @@ impl Worker {
         let next_attempt = now.plus(wait);
         let failed = FailedAttempt { attempts: number, first_failure, next_attempt, status, reason: reason.clone() };
         tracing::debug!(connector = %self.subscription.name(), %offset, attempt = number, %reason, ?wait, "tried again");
-        if self.subscription.inner.lock().generation != shift.session.generation() {
-            return Ok(Next::LookAgain);
-        }
         let entry = Entry::Failed { id, offset, attempts: number, first_failure, next_attempt, status, reason };
-        self.parts.engine.record(vec![entry])?.durable().await?;
+        let ticket = {
+            let inner = self.subscription.inner.lock();
+            if inner.generation != shift.session.generation() {
+                return Ok(Next::LookAgain);
+            }
+            self.parts.engine.record(vec![entry])?
+        };
+        ticket.durable().await?;
         shift.failed.insert(offset, failed);
         shift.retries.insert((Instant::now() + wait, offset), event);
         Ok(Next::GoOn)

@@ -29,7 +29,7 @@ pub enum EngineError {
     #[error("{0} is in use by another stentor; stop that one, or choose another --data")]
     Locked(String),
     /// Ledger and events do not belong together.
-    #[error("the ledger belongs to another event log; put the events back that it was written with")]
+    #[error("the ledger does not belong to these events, or is lost; put both folders back as they were together")]
     Mismatched,
     /// Nothing is accepted.
     #[error(transparent)]

@@ -172,6 +172,10 @@ impl Engine for Memory {
         Ok((id, Ticket::done()))
     }
 
+    fn ledger_barrier(&self) -> Option<Ticket> {
+        None
+    }
+
     fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read()
     }

@@ -90,6 +90,9 @@ pub trait Engine: Send + Sync + 'static {
         entry: Box<dyn FnOnce(SubscriberId) -> Entry + Send>,
     ) -> Result<(SubscriberId, Ticket), Failure>;
 
+    /// The ticket of every entry recorded so far; none where all of them are durable.
+    fn ledger_barrier(&self) -> Option<Ticket>;
+
     /// The fold of the committed ledger. Held briefly; never across an await.
     fn state(&self) -> RwLockReadGuard<'_, State>;
 

@@ -39,7 +39,7 @@ pub enum Open {
 ///    the new one, never to nothing.
 /// 3. What stands behind a name is [`File`]'s business: a synced name of an unsynced file may lead to zeros.
 pub trait Fs: Send + Sync + 'static {
-    /// Makes a directory and those above it; one that exists is left alone.
+    /// Makes a directory and those above it, durably; one that exists is left alone.
     ///
     /// # Errors
     /// The system's.

@@ -15,7 +15,14 @@ struct RealFile(fs::File);
 
 impl Fs for RealFs {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+        let missing: Vec<&Path> =
+            dir.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        for made in missing.iter().rev() {
+            let above = made.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            self.sync_dir(above)?;
+        }
+        Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {

@@ -88,7 +88,8 @@ impl Subscriber {
         self.done.retain_from(self.floor);
         let floor = self.floor;
         self.failed.retain(|offset, _| *offset >= floor && !span.contains(*offset));
-        self.missed = self.missed.filter(|missed| missed.to > floor);
+        // Told again and again until something behind it is done.
+        self.missed = self.missed.filter(|missed| floor <= missed.to);
     }
 }
 
@@ -154,7 +155,13 @@ impl State {
                     self.by_name.remove(&gone.name);
                 }
             }
-            Entry::Retired { start } => self.start = self.start.max(*start),
+            Entry::Retired { start } => {
+                self.start = self.start.max(*start);
+                for subscriber in self.subscribers.values_mut() {
+                    subscriber.floor = subscriber.done.first_missing(subscriber.floor.max(self.start));
+                    subscriber.done.retain_from(subscriber.floor);
+                }
+            }
             Entry::Cut { .. } => {}
             Entry::Changed { id, .. }
             | Entry::Acked { id, .. }
@@ -167,6 +174,7 @@ impl State {
             | Entry::Missed { id, .. } => {
                 if let Some(subscriber) = self.subscribers.get_mut(id) {
                     happened(subscriber, entry, time);
+                    subscriber.floor = subscriber.floor.max(self.start);
                 }
             }
         }
@@ -180,7 +188,8 @@ impl State {
             target: target.clone(),
             patterns: vec![(cursor, target.channels().clone())],
             first_cursor: cursor,
-            floor: cursor,
+            // Retention may have been recorded between the asking and the making.
+            floor: cursor.max(self.start),
             done: Spans::new(),
             seeks: 0,
             created: time,
@@ -225,6 +234,10 @@ fn happened(subscriber: &mut Subscriber, entry: &Entry, time: Timestamp) {
         Entry::Dead { offset, .. } => subscriber.finish(Span::one(*offset)),
         Entry::Skipped { spans, .. } => spans.iter().for_each(|span| subscriber.finish(*span)),
         Entry::Sought { cursor, .. } => {
+            // What is delivered from here on is delivered under the patterns in force now.
+            let channels = subscriber.channels().clone();
+            subscriber.patterns.retain(|(at, _)| at < cursor);
+            subscriber.patterns.push((*cursor, channels));
             subscriber.floor = *cursor;
             subscriber.done = Spans::new();
             subscriber.failed.clear();

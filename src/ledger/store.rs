@@ -110,6 +110,11 @@ impl Ledger {
         })
     }
 
+    /// The ticket of everything that was recorded so far; none where all of it is durable.
+    pub fn barrier(&self) -> Option<Ticket> {
+        self.log.barrier()
+    }
+
     /// The fold of what is committed.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read()

@@ -72,7 +72,9 @@ impl Ahead {
                     let file = Arc::clone(file);
                     return Ok(file);
                 }
-                Slot::Refused(kind) => return Err((*kind).into()),
+                Slot::Refused(kind) if fs::is_full(&(*kind).into()) => return Err((*kind).into()),
+                // Any other trouble may be over: a segment that grows is slower, and as good.
+                Slot::Refused(_) => return self.fs.open(&self.path, Open::Create),
                 Slot::Stopped => return Err(io::ErrorKind::BrokenPipe.into()),
             }
         }

@@ -241,12 +241,22 @@ impl<H: Hook> Log<H> {
         if let Some(failure) = &filling.refused {
             return Err(failure.clone());
         }
+        if filling.group.len() >= limits::MAX_WAITING_BYTES {
+            return Err(Failure::Busy);
+        }
         let now = self.shared.clock.now();
         let result = f(&mut filling, now);
         if !filling.group.is_empty() && filling.writing.is_none() {
             self.shared.work.notify_one();
         }
         Ok(result)
+    }
+
+    /// The ticket of everything that was appended so far; none where all of it is durable.
+    pub fn barrier(&self) -> Option<Ticket> {
+        let filling = self.shared.filling.lock();
+        let newest = if filling.group.is_empty() { filling.writing.as_ref() } else { Some(&filling.round) };
+        newest.map(|round| Ticket(Arc::clone(round)))
     }
 
     /// Waits until what waits for the disk leaves room.

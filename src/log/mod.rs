@@ -102,6 +102,8 @@ pub struct LogOptions {
     pub fill_ahead: bool,
     /// The lowest offset that must still be there.
     pub start: Offset,
+    /// The log was durable at least up to here, by evidence that lies elsewhere (R6).
+    pub proven: Offset,
 }
 
 impl LogOptions {
@@ -120,6 +122,7 @@ impl LogOptions {
             recover: Recover::Refuse,
             fill_ahead: true,
             start: Offset::ZERO,
+            proven: Offset::ZERO,
         }
     }
 }

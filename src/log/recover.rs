@@ -32,7 +32,9 @@ pub struct Recovered {
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) options: LogOptions,
     pub(crate) segments: Arc<Segments>,
-    pub(crate) meta: Meta,
+    /// The evidence, open for writing; none where only reading is meant.
+    pub(crate) meta: Option<Meta>,
+    log_id: [u8; 16],
     /// The unsealed last segment's running state; none where the next write begins a segment.
     pub(crate) active: Option<Scanned>,
     /// What was cut.
@@ -64,17 +66,22 @@ pub fn recover(fs: Arc<dyn Fs>, options: LogOptions) -> Result<Recovered, LogErr
     walk.log_id = durable.map(|durable| durable.log_id);
     let (list, active) = walk.segments(&firsts, durable)?;
     walk.check_end(&list, durable)?;
-    let Walk { damage, cut, .. } = walk;
+    let Walk { damage, cut, log_id, .. } = walk;
     let on_damage = if damage.is_empty() { OnDamage::Fail } else { OnDamage::Tell };
+    let log_id = log_id.unwrap_or(options.new_id);
+    let segments = Arc::new(Segments::new(&dir, list, on_damage));
+    if options.recover == Recover::ServeReadable {
+        // Nothing is written, the evidence least of all.
+        return Ok(Recovered { fs, options, segments, meta: None, log_id, active: None, cut, damage });
+    }
+    // A name that the process before gave may not have been synced: from here on acknowledgements depend on it.
+    fs.sync_dir(&dir).map_err(LogError::io(&dir))?;
     let meta = match noted {
         Some(noted) => Meta::open(&*fs, &dir, options.kind, noted)?,
         None => Meta::create(&*fs, &dir, options.kind, options.new_id)?,
     };
-    let segments = Arc::new(Segments::new(&dir, list, on_damage));
-    let mut recovered = Recovered { fs, options, segments, meta, active, cut, damage };
-    if recovered.options.recover == Recover::Refuse {
-        recovered.write_again(durable)?;
-    }
+    let mut recovered = Recovered { fs, options, segments, meta: Some(meta), log_id, active, cut, damage };
+    recovered.write_again(durable)?;
     Ok(recovered)
 }
 
@@ -148,11 +155,13 @@ impl Walk<'_> {
                     extent
                 }
             };
-            expected = Some(extent.next);
+            // Below the start files may be missing: retention was on its way when the process ended.
+            expected = Some(extent.next).filter(|next| *next > self.options.start);
             let Found { header, path, file, .. } = found;
             list.push(Arc::new(Segment { header, path, file, extent: RwLock::new(extent), index: RwLock::new(None) }));
         }
-        if let Some(oldest) = list.first()
+        let oldest = list.iter().find(|segment| segment.next() > self.options.start);
+        if let Some(oldest) = oldest
             && oldest.first() > self.options.start
         {
             let span = Span::new(self.options.start, oldest.first());
@@ -231,8 +240,8 @@ impl Walk<'_> {
         if let Some(footer) = seal.filter(|footer| before_batch.is_none() && matches(footer, &good)) {
             return self.finish_seal(found, footer);
         }
-        let damage = self.judge(found, &bytes, &good, last, durable);
         let kept = before_batch.unwrap_or_else(|| good.clone());
+        let damage = self.judge(found, &bytes, &good, kept.next, last, durable);
         let extent = Extent { end: kept.end as u64, next: kept.next, last_time: kept.last_time, footer: None };
         if let Some(damage) = damage {
             let to = damage.span.to;
@@ -251,6 +260,7 @@ impl Walk<'_> {
         found: &Found,
         bytes: &[u8],
         good: &Scanned,
+        kept: Offset,
         last: bool,
         durable: Option<Durable>,
     ) -> Option<Damage> {
@@ -273,9 +283,12 @@ impl Walk<'_> {
         if let Some(footer) = segment::find_footer(bytes, good.end, found.header.nonce) {
             return damage(footer.next, "a bad record before the segment's footer");
         }
-        let committed = durable.filter(|d| d.segment == found.header.first).map(|d| d.committed);
-        if committed.is_some_and(|committed| committed > good.next) {
-            return damage(committed.unwrap_or_default(), "a bad record, and durable.meta says that it was synced");
+        let noted = durable.filter(|d| d.segment == found.header.first).map(|d| d.committed);
+        if let Some(committed) = noted.filter(|committed| *committed > kept) {
+            return damage(committed, "a bad record, and durable.meta says that it was synced");
+        }
+        if self.options.proven > kept {
+            return damage(self.options.proven, "a bad record, and the ledger proves that it was synced");
         }
         None
     }
@@ -314,14 +327,17 @@ impl Walk<'_> {
     /// Holds the end that was found against the evidence (R6).
     fn check_end(&mut self, list: &[Arc<Segment>], durable: Option<Durable>) -> Result<(), LogError> {
         let recovered = list.last().map_or(Offset::ZERO, |segment| segment.next());
-        let Some(proven) = durable.map(|durable| durable.committed).filter(|proven| *proven > recovered) else {
+        let noted = durable.map_or(Offset::ZERO, |durable| durable.committed);
+        let (proven, evidence) =
+            if noted >= self.options.proven { (noted, "durable.meta") } else { (self.options.proven, "the ledger") };
+        if proven <= recovered {
             return Ok(());
-        };
+        }
         let dir = self.options.dir.clone();
         if self.options.recover == Recover::Refuse {
-            return Err(LogError::LostData { dir, recovered, proven, evidence: "durable.meta" });
+            return Err(LogError::LostData { dir, recovered, proven, evidence });
         }
-        let detail = "the log ends before what durable.meta says was synced".to_owned();
+        let detail = format!("the log ends before what {evidence} says was synced");
         self.met(Damage { path: dir, position: 0, span: Span::new(recovered, proven), detail })
     }
 }
@@ -363,26 +379,26 @@ impl Recovered {
     fn write_again(&mut self, durable: Option<Durable>) -> Result<(), LogError> {
         let (Some(durable), Some(segment)) = (durable, self.segments.list().pop()) else { return Ok(()) };
         let extent = *segment.extent.read();
-        let from = if durable.segment == segment.first() {
-            durable.position.max(segment.header.records_start())
-        } else {
-            segment.header.records_start()
-        };
-        if extent.footer.is_none() && extent.end > from {
-            let len = usize::try_from(extent.end - from).unwrap_or(usize::MAX);
+        let begin = segment.header.records_start();
+        let from = if durable.segment == segment.first() { durable.position.max(begin) } else { begin };
+        // A footer that was seen may never have reached the disk either.
+        let end = extent.footer.map_or(extent.end, |footer| footer.position + FOOTER_BYTES as u64);
+        if end > from {
+            let len = usize::try_from(end - from).unwrap_or(usize::MAX);
             let bytes = segment.read_bytes(from, len)?;
             let again = segment.file.write_at(&bytes, from).and_then(|()| segment.file.sync());
             again.map_err(LogError::io(&segment.path))?;
         }
         // The evidence too: what was read of it may have been in the page cache only.
-        let noted = self.meta.write(extent.next, segment.first(), extent.end).and_then(|()| self.meta.sync());
-        noted.map_err(LogError::io(self.meta.path()))
+        let Some(meta) = &mut self.meta else { return Ok(()) };
+        let noted = meta.write(extent.next, segment.first(), extent.end).and_then(|()| meta.sync());
+        noted.map_err(LogError::io(meta.path()))
     }
 
     /// The log's id.
     #[must_use]
     pub fn log_id(&self) -> [u8; 16] {
-        self.meta.latest.log_id
+        self.log_id
     }
 
     /// What can be read of it.

@@ -51,7 +51,8 @@ pub(crate) fn scan(bytes: &[u8], header: &SegmentHeader) -> (Scanned, Option<Sca
         };
         // A group begins where its own first offset stands, or goes on from the record before.
         let in_group = record.durable == now.next || (record.durable == group && now.count > 0);
-        let batch_goes_on = before_batch.as_ref().is_none_or(|(_, left)| record.batch_left + 1 == *left);
+        let batch_goes_on =
+            before_batch.as_ref().is_none_or(|(_, left)| record.batch_left.checked_add(1) == Some(*left));
         if !fits(&record, now.next) || !in_group || record.time < now.last_time || !batch_goes_on {
             now.stop = Bad::Header;
             break;
@@ -102,6 +103,10 @@ pub(crate) fn read_block(
         let mut used = 0;
         while at < extent.next {
             let rest = block.get(used..).unwrap_or_default();
+            if rest.is_empty() && used > 0 && block.len() < left {
+                // Passed over by headers alone, beyond the end of the block.
+                break;
+            }
             // What lies before `from` is passed over by its header alone.
             let parsed = if at < from {
                 record::parse_header(rest, segment.header.nonce, MAGIC)
@@ -110,7 +115,7 @@ pub(crate) fn read_block(
             };
             let header = match parsed {
                 Ok(header) if fits(&header, at) => header,
-                Err(Bad::Short { needed }) if block.len() < left => {
+                Err(Bad::Short { needed }) if block.len() < left && block.len() >= len.min(left) => {
                     len = len.max(needed);
                     break;
                 }

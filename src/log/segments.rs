@@ -190,12 +190,21 @@ impl Segments {
         &self.dir
     }
 
-    /// Forgets the segments that lie wholly below `to`, and gives them back. The newest stays.
-    pub(crate) fn retire(&self, to: Offset) -> Vec<Arc<Segment>> {
-        let mut list = self.list.write();
-        let keep_from = list.len().saturating_sub(1);
-        let gone = list.iter().take(keep_from).take_while(|segment| segment.next() <= to).count();
-        list.drain(..gone).collect()
+    /// The oldest segment, where it lies wholly below `to`. The newest stays.
+    pub(crate) fn oldest_below(&self, to: Offset) -> Option<Arc<Segment>> {
+        let list = self.list.read();
+        let oldest = list.first().filter(|_| list.len() > 1)?;
+        (oldest.next() <= to).then(|| Arc::clone(oldest))
+    }
+
+    pub(crate) fn forget_oldest(&self) {
+        self.list.write().remove(0);
+    }
+
+    /// What a reader does when it meets damage.
+    #[must_use]
+    pub fn on_damage(&self) -> OnDamage {
+        self.on_damage
     }
 
     fn find(&self, offset: Offset) -> Option<(Arc<Segment>, Option<Offset>)> {

@@ -88,6 +88,7 @@ impl Writer {
     /// The file system's, while the next segment is prepared.
     pub fn new(recovered: Recovered, nonces: Nonces) -> Result<Self, LogError> {
         let Recovered { fs, options, segments, meta, active, .. } = recovered;
+        let meta = meta.expect("a log that is written to was recovered for writing");
         let ahead = Ahead::new(Arc::clone(&fs), &options.dir, options.segment_bytes, options.fill_ahead)
             .map_err(LogError::io(&options.dir))?;
         let active = active.and_then(|scanned| {
@@ -148,7 +149,9 @@ impl Writer {
     fn make_room(&mut self, first: Offset, bytes: u64, snapshot: Snapshot<'_>) -> Result<(), Failure> {
         let Some(active) = &self.active else { return self.begin(first, snapshot) };
         let extent = *active.segment.extent.read();
-        let fits = extent.end + bytes + FOOTER_BYTES as u64 <= self.options.segment_bytes;
+        // The snapshot does not count: a large one would leave no room for entries, and roll at each of them.
+        let used = extent.end - active.segment.header.snapshot_len;
+        let fits = used + bytes + FOOTER_BYTES as u64 <= self.options.segment_bytes;
         if fits || active.count == 0 {
             return Ok(());
         }
@@ -224,14 +227,18 @@ impl Writer {
             next: extent.next,
             position: extent.end,
             last_time: extent.last_time,
-            digest: active.digest.finalize().into(),
+            digest: active.digest.clone().finalize().into(),
         };
         let file = &active.segment.file;
-        let sealed = file
-            .write_at(&footer.encode(active.segment.header.nonce), extent.end)
-            .and_then(|()| file.truncate(extent.end + FOOTER_BYTES as u64))
-            .and_then(|()| file.sync())
-            .and_then(|()| self.meta.sync());
+        if let Err(error) = file.write_at(&footer.encode(active.segment.header.nonce), extent.end) {
+            // Without its zeros ahead a segment grows, and a full disk may meet its footer.
+            let cut = fs::is_full(&error) && file.truncate(extent.end).and_then(|()| file.sync()).is_ok();
+            let path = active.segment.path.clone();
+            self.active = Some(active);
+            return Err(if cut { Failure::Full } else { self.poison(&path, "seal", &error) });
+        }
+        let sealed =
+            file.truncate(extent.end + FOOTER_BYTES as u64).and_then(|()| file.sync()).and_then(|()| self.meta.sync());
         if let Err(error) = sealed {
             return Err(self.poison(&active.segment.path, "seal", &error));
         }
@@ -276,9 +283,11 @@ impl Writer {
 /// # Errors
 /// The file system's; what is left is removed at the next opening.
 pub fn remove_retired(fs: &dyn Fs, segments: &Segments, to: Offset) -> Result<Vec<Arc<Segment>>, LogError> {
-    let gone = segments.retire(to);
-    for segment in &gone {
-        fs.remove(&segment.path).map_err(LogError::io(&segment.path))?;
+    let mut gone = Vec::new();
+    while let Some(oldest) = segments.oldest_below(to) {
+        fs.remove(&oldest.path).map_err(LogError::io(&oldest.path))?;
+        segments.forget_oldest();
+        gone.push(oldest);
     }
     if !gone.is_empty() {
         fs.sync_dir(segments.dir()).map_err(LogError::io(segments.dir()))?;

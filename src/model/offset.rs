@@ -16,13 +16,13 @@ impl Offset {
     /// The offset after this one.
     #[must_use]
     pub fn next(self) -> Offset {
-        Offset(self.0 + 1)
+        Offset(self.0.saturating_add(1))
     }
 
     /// The offset `count` after this one.
     #[must_use]
     pub fn plus(self, count: u64) -> Offset {
-        Offset(self.0 + count)
+        Offset(self.0.saturating_add(count))
     }
 
     /// How far this one lies beyond `earlier`; 0 if it does not.

@@ -328,3 +328,49 @@ async def test_a_policy_that_is_refused_twice_is_a_dead_letter_and_the_next_one_
         assert receiver.accepted() == [0, 2, 3], "what was given up stays given up"
     broker.stop()
     verify(broker.data)
+
+
+@pytest.mark.parametrize("in_flight", [1, 3])
+async def test_an_event_that_failed_before_a_restart_neither_hides_nor_blocks_those_before_it(
+        broker, receiver, in_flight):
+    """Three are under way; the last fails, and the broker is killed before the others are answered."""
+    restarted = False
+    held, release = asyncio.Queue(), asyncio.Event()
+
+    async def hold_the_first_two(got):
+        if restarted:
+            return 200
+        if got["offset"] == 2:
+            return 500
+        held.put_nowait(got["offset"])
+        async with asyncio.timeout(30):
+            await release.wait()
+        return 500
+
+    receiver.answer = hold_the_first_two
+    await receiver.open()
+    slow_retry = {"initial": "1s", "max": "1s"}
+    async with scheduler(broker, receiver, in_flight=3, retry=slow_retry) as (session, _):
+        # Large, so that they are read one after another.
+        for number in range(3):
+            await call(session, "POST", f"{broker.url}/v1/events/policy.approved", expect=201,
+                       data=json.dumps({"policy": number, "text": "x" * 1_000_000}))
+        async with asyncio.timeout(30):
+            assert {await held.get(), await held.get()} == {0, 1}
+
+        async def has_failed():
+            _, answer = await call(session, "GET", f"{broker.url}/v1/events/2/receipts", expect=200)
+            return answer["receipts"][0].get("attempts") == 1
+        await eventually(has_failed, what="the failure of event 2 is on record")
+        await call(session, "POST", f"{broker.url}/v1/connectors/EMS-Scheduler/pause", expect=204)
+        broker.kill()
+        release.set()
+        await eventually(lambda: all(got["status"] for got in receiver.requests), what="the answers nobody heard")
+        restarted = True
+        broker.start()
+        settings = {"url": receiver.url, "channels": ["policy.approved"], "retry": slow_retry, "in_flight": in_flight}
+        await call(session, "PUT", f"{broker.url}/v1/connectors/EMS-Scheduler", json=settings, expect=200)
+        await call(session, "GET", f"{broker.url}/health/live", expect=200)
+        await call(session, "POST", f"{broker.url}/v1/connectors/EMS-Scheduler/resume", expect=204)
+        await is_through(session, broker, within=10)
+        assert sorted(receiver.accepted()) == [0, 1, 2], "the cursor passed an event that was never accepted"

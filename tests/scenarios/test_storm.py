@@ -20,7 +20,7 @@ SEED = int(os.environ.get("STENTOR_SEED", random.SystemRandom().randrange(2**32)
 EVENTS = int(os.environ.get("STENTOR_STORM_EVENTS", 100_000))
 PUBLISHERS, BATCH, KILLS, SAMPLE = 16, 20, 10, 200
 # However slow the machine: then it has hung.
-TIME_LIMIT = 900
+TIME_LIMIT = int(os.environ.get("STENTOR_STORM_SECONDS", 900))
 
 CHANNELS = [f"{area}.{verb}" for area in ("key", "policy", "user", "invoice")
             for verb in ("activated", "revoked", "approved", "changed", "deleted")]
@@ -139,6 +139,9 @@ class Listener:
         self.durable = 0
         self.done = False
 
+    def has_all(self):
+        return len(self.first) == self.storm.expected[self.name]
+
     async def run(self):
         for _ in range(20_000):
             if self.done:
@@ -171,10 +174,14 @@ class Listener:
                 if op == "subscribed":
                     cursor = frame["cursor"]
                     assert cursor >= self.durable, f"{self.name}: the cursor {cursor} fell below {self.durable}"
+                    # The answer to its last ack may have been lost with the connection.
+                    if self.has_all() and cursor > self.first[-1]:
+                        self.done = True
+                        return
                     continue
                 if op == "acked":
                     self.durable = max(self.durable, frame["cursor"])
-                    if len(self.first) == self.storm.expected[self.name] and frame["cursor"] > self.first[-1]:
+                    if self.has_all() and frame["cursor"] > self.first[-1]:
                         self.done = True
                         return
                     continue
@@ -194,9 +201,8 @@ class Listener:
                         self.ids.append(event["id"])
                     else:
                         again += 1
-                complete = len(self.first) == self.storm.expected[self.name]
                 assert unacknowledged <= self.window, f"{self.name}: {unacknowledged} open, the window is {self.window}"
-                if complete and last == self.first[-1]:
+                if self.has_all() and last == self.first[-1]:
                     await socket.send_str(f'{{"op":"ack","offset":{last},"confirm":true}}')
                     unacknowledged = 0
                 elif came >= leaves_after:
@@ -289,7 +295,13 @@ async def test_everyone_has_every_event_in_order_whatever_breaks_off(broker):
                        json={"url": endpoint.url, "channels": patterns, "in_flight": in_flight,
                              "retry": {"initial": "5ms", "max": "50ms"}})
         try:
-            restarts = await run(storm, began)
+            try:
+                restarts = await run(storm, began)
+            except BaseException:
+                for each in (*storm.listeners, *storm.endpoints):
+                    report(f"{each.name}: has {len(each.first)} of {storm.expected[each.name]}")
+                report(f"{len(storm.acknowledged)} acknowledged, {storm.kills} kills")
+                raise
             await holds(storm, session, broker)
         finally:
             for endpoint in storm.endpoints:

@@ -285,7 +285,7 @@ impl Connection {
             self.answers.push(Box::pin(async move {
                 let durable = match ticket {
                     Some(ticket) => ticket.durable().await.map_err(Error::from),
-                    // An ack that came every 100 ms earlier may still be on its way.
+                    // An ack that came a moment earlier may still be on its way.
                     None => {
                         registry.settle_all().await;
                         Ok(())

@@ -55,13 +55,13 @@ pub(super) async fn append(local: &Local, events: Vec<NewEvent>) -> Result<Vec<P
 
 /// Appends everything that has no place yet, or nothing if an id was seen before.
 fn try_append(local: &Local, entrants: &mut [Entrant]) -> Result<Tried, AppendError> {
-    let committed = local.log.segments();
     let tried = local.log.append(|filling, now| {
         let mut hits = Vec::new();
         for (index, entrant) in entrants.iter().enumerate().filter(|(_, entrant)| entrant.placed.is_none()) {
             let found = entrant.hash.and_then(|hash| filling.stage().find(hash, now));
             if let Some(offset) = found {
-                let pending = (offset >= committed.end()).then(|| filling.ticket(offset));
+                // By what readers may see, not by what the files hold: the event must be readable to be compared.
+                let pending = (offset >= local.log.end()).then(|| filling.ticket(offset));
                 hits.push(Hit { index, offset, pending });
             }
         }

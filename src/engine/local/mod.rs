@@ -36,6 +36,8 @@ pub struct Local {
     events: Arc<Events>,
     ledger: Ledger,
     vault: Vault,
+    /// Opened to serve what is readable: nothing is written, views neither.
+    read_only: bool,
     /// Held for as long as the directory is ours.
     _lock: Arc<dyn File>,
 }
@@ -146,6 +148,10 @@ impl Engine for Local {
         self.ledger.record_new(entry)
     }
 
+    fn ledger_barrier(&self) -> Option<Ticket> {
+        self.ledger.barrier()
+    }
+
     fn state(&self) -> RwLockReadGuard<'_, State> {
         self.ledger.state()
     }
@@ -165,6 +171,9 @@ impl Engine for Local {
         self.ledger.refused()
     }
     fn maintain(&self, limits: RetentionLimits, now: Timestamp) -> Result<Option<Offset>, EngineError> {
+        if self.read_only {
+            return Ok(None);
+        }
         self.events.summaries.keep_sealed(&*self.fs, &self.events.summary_dir, self.log.segments());
         retention::retire(self, limits, now)
     }
@@ -172,6 +181,8 @@ impl Engine for Local {
     fn close(&self) {
         self.log.close();
         self.ledger.close();
-        self.events.summaries.keep_sealed(&*self.fs, &self.events.summary_dir, self.log.segments());
+        if !self.read_only {
+            self.events.summaries.keep_sealed(&*self.fs, &self.events.summary_dir, self.log.segments());
+        }
     }
 }

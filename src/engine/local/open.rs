@@ -10,6 +10,7 @@ use crate::fs::{Fs, Open};
 use crate::ledger::{Entry, Ledger, Vault};
 use crate::log::{Cut, Damage, Failure, Log, LogError, LogKind, LogOptions, Nonces, Recover, recover};
 use crate::metrics::Metrics;
+use crate::model::Offset;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,16 +91,16 @@ impl Local {
         let ledger = recover(Arc::clone(&fs), options.log(LogKind::Ledger))?;
         let state = Ledger::fold(&ledger)?;
         let start = state.start;
-        let events = recover(Arc::clone(&fs), LogOptions { start, ..options.log(LogKind::Events) })?;
+        let proven = state.proven;
+        let events = recover(Arc::clone(&fs), LogOptions { start, proven, ..options.log(LogKind::Events) })?;
         let log_id = events.log_id();
         if state.event_log.is_some_and(|belongs| belongs != log_id) {
             return Err(EngineError::Mismatched);
         }
-        let end = events.segments().end();
-        if state.proven > end && options.recover == Recover::Refuse {
-            let dir = options.data.join(LogKind::Events.as_str());
-            let evidence = "the ledger";
-            return Err(LogError::LostData { dir, recovered: end, proven: state.proven, evidence }.into());
+        let read_only = options.recover == Recover::ServeReadable;
+        if state.event_log.is_none() && events.segments().end() > Offset::ZERO && !read_only {
+            // The ledger's first entry is durable before any event is.
+            return Err(EngineError::Mismatched);
         }
         let vault = Vault::open(&*fs, &options.data.join("keys"), state.event_log.is_some())?;
         let cuts: Vec<Cut> = [&ledger, &events].into_iter().filter_map(|log| log.cut.clone()).collect();
@@ -127,8 +128,8 @@ impl Local {
         });
         let log = Log::start(events, Arc::clone(&hook), ids, options.clock.clone(), options.nonces())?;
         let ledger = Ledger::start(ledger, state, options.clock.clone(), options.nonces())?;
-        let engine = Local { fs, log_id, log, events: hook, ledger, vault, _lock: lock };
-        if options.recover == Recover::Refuse {
+        let engine = Local { fs, log_id, log, events: hook, ledger, vault, read_only, _lock: lock };
+        if !read_only {
             engine.say(new, &cuts)?;
             retention::forget(&engine, start)?;
         }

@@ -4,7 +4,7 @@ use super::Local;
 use crate::codec::decode_event;
 use crate::engine::page::take_matching;
 use crate::engine::{Budget, EngineError, Page, ReadHint};
-use crate::log::Segments;
+use crate::log::{OnDamage, Segments};
 use crate::model::{Filter, Offset, Span, limits};
 use std::sync::Arc;
 
@@ -22,9 +22,19 @@ pub(super) async fn read(
     let to = span.to.min(local.log.end());
     // Who asks for little of it goes straight to what is his own.
     let from = match local.events.summaries.first_match(filter, span.from) {
+        // Damage that is served around is in no summary; it has to be met to be told.
+        _ if local.log.segments().on_damage() == OnDamage::Tell => span.from,
         Some(next) if next < to => next,
-        _ => return Ok(Page { next: to.max(span.from), ..Page::default() }),
+        _ => to.max(span.from),
     };
+    let start = local.log.segments().start();
+    if span.from < start {
+        // Retention came between.
+        return Ok(Page { next: start, gap: Some(Span::new(span.from, start)), ..Page::default() });
+    }
+    if from >= to {
+        return Ok(Page { next: from, ..Page::default() });
+    }
     let near = local
         .events
         .tail
