@@ -9,12 +9,15 @@ use stentor::ledger::Outcome;
 use stentor::model::Kind;
 use tokio::sync::mpsc;
 
-fn hears() -> (mpsc::Sender<(u64, String)>, mpsc::Receiver<(u64, String)>) {
+/// Offset and channel of an event.
+type Word = (u64, String);
+
+fn hears() -> (mpsc::Sender<Word>, mpsc::Receiver<Word>) {
     mpsc::channel(64)
 }
 
 /// Listens durably and tells what it heard.
-async fn listen(broker: &Broker, name: &str, heard: mpsc::Sender<(u64, String)>) -> stentor::broker::Listener {
+async fn listen(broker: &Broker, name: &str, heard: mpsc::Sender<Word>) -> stentor::broker::Listener {
     let handler = move |event: Arc<stentor::model::Event>| {
         let heard = heard.clone();
         async move { Ok(heard.send((event.offset.0, event.head.channel.to_string())).await?) }

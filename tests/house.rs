@@ -185,8 +185,8 @@ fn nothing_grows_without_bound_and_nothing_is_left_undone() {
 fn files_stay_small_enough_to_read() {
     let long: Vec<String> = sources()
         .iter()
-        .map(|(path, text)| (path, text.lines().count()))
-        .filter(|(_, lines)| *lines > 500)
+        .map(|(path, text)| (path, text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().lines().count()))
+        .filter(|(_, lines)| *lines > 480)
         .map(|(path, lines)| format!("{}: {lines} lines", path.display()))
         .collect();
     assert!(long.is_empty(), "{}", long.join("\n"));

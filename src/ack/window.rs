@@ -79,6 +79,10 @@ pub struct Window {
     ack_limit: Offset,
     delivered: Offset,
     settled: Vec<Acked>,
+    /// Events acknowledged and not written down yet, and of those written down the ones that are not durable yet.
+    /// They count against the window: a crash brings back no more than it holds.
+    acked: usize,
+    undurable: usize,
     rewind: Option<Rewind>,
 }
 
@@ -97,6 +101,8 @@ impl Window {
             ack_limit: floor,
             delivered: floor,
             settled: Vec::new(),
+            acked: 0,
+            undurable: 0,
             rewind: None,
         }
     }
@@ -148,7 +154,7 @@ impl Window {
     pub fn wants(&self, offset: Offset) -> Want {
         if offset < self.floor || self.done.contains(offset) {
             Want::Skip
-        } else if self.open.contains_key(&offset) || self.live < self.size {
+        } else if self.live + self.acked + self.undurable < self.size {
             Want::Send
         } else {
             Want::Full
@@ -186,7 +192,8 @@ impl Window {
         for part in self.done.missing(span) {
             self.settle(part);
         }
-        self.open = self.open.split_off(&offset.next());
+        let kept = self.open.split_off(&offset.next());
+        self.acked += std::mem::replace(&mut self.open, kept).len();
         self.recount();
         self.done.insert(span);
         self.advance(now);
@@ -205,6 +212,7 @@ impl Window {
             if self.open.contains_key(offset) {
                 self.settle(Span::one(*offset));
                 self.remove(*offset);
+                self.acked += 1;
                 self.done.insert(Span::one(*offset));
             }
         }
@@ -275,9 +283,29 @@ impl Window {
         }
     }
 
-    /// What was acknowledged since the last call.
-    pub fn take_settled(&mut self) -> Vec<Acked> {
-        std::mem::take(&mut self.settled)
+    /// What was acknowledged since the last call, and how many events that are; they take room in the window until
+    /// [`Window::durable`] gives it back.
+    pub fn take_settled(&mut self) -> (Vec<Acked>, usize) {
+        let events = std::mem::take(&mut self.acked);
+        self.undurable += events;
+        (std::mem::take(&mut self.settled), events)
+    }
+
+    /// So many acknowledged events are durable now.
+    pub fn durable(&mut self, events: usize) {
+        self.undurable = self.undurable.saturating_sub(events);
+    }
+
+    /// Whether acks have to be written down before the usual time, because they take up half of the window.
+    #[must_use]
+    pub fn is_urgent(&self) -> bool {
+        self.acked * 2 >= self.size
+    }
+
+    /// Everything below `to` is done, sent or not: it does not match. Nothing below it may be open.
+    pub fn pass(&mut self, to: Offset, now: Instant) {
+        self.delivered = self.delivered.max(to);
+        self.advance(now);
     }
 
     /// Whether something was acknowledged since [`Window::take_settled`].
@@ -405,7 +433,7 @@ mod tests {
     }
 
     fn spans(window: &mut Window) -> Vec<(u64, u64, u32)> {
-        window.take_settled().iter().map(|a| (a.span.from.0, a.span.to.0, a.attempts)).collect()
+        window.take_settled().0.iter().map(|a| (a.span.from.0, a.span.to.0, a.attempts)).collect()
     }
 
     #[test]
@@ -436,11 +464,15 @@ mod tests {
         assert_eq!(window.wants(Offset(9)), Want::Full);
         window.ack_each(&[Offset(4)], now).unwrap();
         assert_eq!(window.floor(), Offset(1));
+        assert_eq!(window.wants(Offset(9)), Want::Full, "what is acknowledged takes room until it is durable");
+        let (first, events) = window.take_settled();
+        window.durable(events);
         assert_eq!(window.wants(Offset(9)), Want::Send);
         window.ack_each(&[Offset(1)], now).unwrap();
         assert_eq!(window.floor(), Offset(8));
         let mut all = Spans::new();
-        for (from, to, _) in spans(&mut window) {
+        let first = first.iter().map(|a| (a.span.from.0, a.span.to.0, a.attempts));
+        for (from, to, _) in first.chain(spans(&mut window)) {
             assert!(
                 all.missing(Span::new(Offset(from), Offset(to))).iter().map(|s| s.to.0 - s.from.0).sum::<u64>()
                     == to - from
@@ -492,6 +524,8 @@ mod tests {
         send(&mut window, &[3], now);
         window.ack_through(Offset(3), now).unwrap();
         assert_eq!(window.floor(), Offset(4));
+        let (_, events) = window.take_settled();
+        window.durable(events);
         send(&mut window, &[5, 9], now);
     }
 
@@ -503,6 +537,8 @@ mod tests {
         send(&mut window, &[3], now);
         window.ack_each(&[Offset(3)], now).unwrap();
         assert_eq!(window.floor(), Offset(4));
+        let (_, events) = window.take_settled();
+        window.durable(events);
         send(&mut window, &[5], now);
         window.ack_each(&[Offset(5)], now).unwrap();
         assert_eq!(window.sent(Offset(9), now), 5);

@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// Settings and commands are small.
@@ -47,7 +48,33 @@ pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -
         let detail = "this path takes application/json";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type-unsupported", detail));
     }
-    serde_json::from_slice(&bytes).map_err(|error| bad_json(&error))
+    let text = std::str::from_utf8(&bytes).map_err(|error| not_json(&error))?;
+    object(text)
+}
+
+/// Reads one JSON object; what is wrong is told with the field where it stands. (serde would take an array of the
+/// fields' values as well, and nobody means that.)
+pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
+    if !text.trim_start().starts_with('{') {
+        let detail = if text.trim().is_empty() { "is empty; a JSON object is due" } else { "is not a JSON object" };
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "json-invalid", detail));
+    }
+    let mut parser = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut parser).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        let detail = if path == "." { inner.to_string() } else { format!("{path}: {inner}") };
+        let problem = Problem::new(StatusCode::BAD_REQUEST, "json-invalid", detail);
+        // The member of the request itself; the detail says where in it.
+        let field = path.split(['.', '[']).next().unwrap_or_default();
+        if field.is_empty() { problem } else { problem.with("field", field) }
+    })?;
+    parser.end().map_err(|error| bad_json(&error))?;
+    Ok(value)
+}
+
+pub(super) fn not_json(error: &dyn std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "json-invalid", error.to_string())
 }
 
 /// What serde found wrong names the field.

@@ -3,13 +3,14 @@
 use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
+use super::segment::Segment;
 use super::subscribers::{SeekInput, listed};
 use super::{body, render};
 use crate::deliver::ConnectorInput;
 use crate::ledger::SigningSecret;
 use crate::model::{ConnectorSettings, Filter, Format, GiveUp, Invalid, Kind, Name, Place, parse_duration};
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -26,7 +27,7 @@ struct Input {
     format: Option<Value>,
     content_type: Option<String>,
     timeout: Option<String>,
-    retry: Option<RetryInput>,
+    retry: Option<Value>,
     in_flight: Option<u32>,
     rate_limit: Option<Value>,
     secret: Option<String>,
@@ -41,20 +42,25 @@ struct RetryInput {
 }
 
 impl Input {
-    fn check(self) -> Result<ConnectorInput, Invalid> {
+    fn check(self) -> Result<ConnectorInput, Problem> {
         let mut settings = ConnectorSettings::new(self.url, Filter::parse(&self.channels)?);
         settings.format = match self.format {
             None | Some(Value::Null) => Format::Native,
             Some(Value::String(word)) => Format::parse(&word)?,
-            Some(_) => return Err(Invalid::new("format", "is not served; write native or data")),
+            Some(_) => return Err(Invalid::new("format", "is not served; write native or data").into()),
         };
         settings.content_type = self.content_type;
         if let Some(text) = self.timeout {
             settings.timeout = parse_duration("timeout", &text)?;
         }
-        if let Some(retry) = self.retry {
-            let duration =
-                |text: Option<String>, default| text.map_or(Ok(default), |text| parse_duration("retry", &text));
+        if let Some(retry) = self.retry.filter(|retry| !retry.is_null()) {
+            if !retry.is_object() {
+                return Err(Invalid::new("retry", "must be an object: initial, max, give_up_after").into());
+            }
+            let retry: RetryInput = body::object(&retry.to_string())?;
+            let duration = |text: Option<String>, default| -> Result<_, Invalid> {
+                text.map_or(Ok(default), |text| parse_duration("retry", &text))
+            };
             settings.retry.initial = duration(retry.initial, settings.retry.initial)?;
             settings.retry.max = duration(retry.max, settings.retry.max)?;
             settings.retry.give_up_after =
@@ -62,7 +68,7 @@ impl Input {
         }
         settings.in_flight = self.in_flight.unwrap_or(settings.in_flight);
         if self.rate_limit.is_some_and(|limit| !limit.is_null()) {
-            return Err(Invalid::new("rate_limit", "is not served by this version; leave it out"));
+            return Err(Invalid::new("rate_limit", "is not served by this version; leave it out").into());
         }
         Ok(ConnectorInput {
             settings,
@@ -92,10 +98,12 @@ fn bad_give_up() -> Invalid {
 
 pub(super) async fn put(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    Query::of(&uri).end()?;
     let name = Name::parse("name", &name)?;
     let input: Input = body::json(&headers, body).await?;
     let made = api.broker.registry().put_connector(&name, input.check()?).await?;
@@ -111,7 +119,7 @@ pub(super) async fn put(
 
 pub(super) async fn show(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     uri: Uri,
 ) -> Result<axum::Json<Value>, Problem> {
     Query::of(&uri).end()?;
@@ -123,28 +131,33 @@ pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<axum::Json<
     listed(&api, &uri, Some(Kind::Connector), "connectors")
 }
 
-pub(super) async fn delete(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(State(api): State<Api>, Segment(name): Segment, uri: Uri) -> Result<StatusCode, Problem> {
+    Query::of(&uri).end()?;
     api.broker.registry().delete(Kind::Connector, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn seek(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<axum::Json<Value>, Problem> {
+    Query::of(&uri).end()?;
     let input: SeekInput = body::json(&headers, body).await?;
     let cursor = api.broker.registry().seek(Kind::Connector, &name, input.place()?).await?;
     Ok(axum::Json(json!({"cursor": cursor})))
 }
 
-pub(super) async fn pause(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+pub(super) async fn pause(State(api): State<Api>, Segment(name): Segment, uri: Uri) -> Result<StatusCode, Problem> {
+    Query::of(&uri).end()?;
     api.broker.registry().set_paused(&name, true).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn resume(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+pub(super) async fn resume(State(api): State<Api>, Segment(name): Segment, uri: Uri) -> Result<StatusCode, Problem> {
+    Query::of(&uri).end()?;
     api.broker.registry().set_paused(&name, false).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -12,6 +12,7 @@ mod read;
 mod receipts;
 mod render;
 mod router;
+mod segment;
 mod server;
 mod subscribers;
 mod ws;

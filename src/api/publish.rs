@@ -4,13 +4,16 @@ use super::body;
 use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
-use crate::broker::{Error, Published};
+use super::segment::Segment;
+use crate::broker::{Broker, Error, Published};
+use crate::engine::Placed;
 use crate::model::{Channel, EventId, EventInput, Headers, Invalid, NewEvent, limits, write_string};
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use serde_json::value::RawValue;
 use std::io::Write as _;
 
 const HEADER_PREFIX: &str = "stentor-header-";
@@ -18,7 +21,7 @@ const HEADER_PREFIX: &str = "stentor-header-";
 /// One event: the body is the payload.
 pub(super) async fn one(
     State(api): State<Api>,
-    Path(channel): Path<String>,
+    Segment(channel): Segment,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -118,29 +121,49 @@ pub(super) async fn many(
     };
     let bytes = body::read(&headers, body, limit).await?;
     let events = if ndjson { lines(&api, &bytes)? } else { array(&api, &bytes)? };
-    let placed = api.broker.publish_batch(events).await?;
+    let placed = batch(&api.broker, events).await?;
     let (status, summary) = super::render::batch(&placed);
     Ok((status, axum::Json(summary)).into_response())
 }
 
-fn lines(api: &Api, bytes: &[u8]) -> Result<Vec<NewEvent>, Problem> {
+/// The events of NDJSON, each with its line.
+fn lines(api: &Api, bytes: &[u8]) -> Result<Vec<(usize, NewEvent)>, Problem> {
     let mut events = Vec::new();
     for (n, line) in bytes.split(|b| *b == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
         too_many(events.len() + 1)?;
-        let input = serde_json::from_slice::<EventInput<'_>>(line);
-        let input = input.map_err(|error| body::bad_json(&error).with("line", n + 1))?;
-        events.push(check(api, &input, n + 1)?);
+        let number = n + 1;
+        let text = std::str::from_utf8(line).map_err(|error| body::not_json(&error).with("line", number))?;
+        let input: EventInput<'_> = body::object(text).map_err(|problem| problem.with("line", number))?;
+        events.push((number, check(api, &input, number)?));
     }
     Ok(events)
 }
 
-fn array(api: &Api, bytes: &[u8]) -> Result<Vec<NewEvent>, Problem> {
-    let inputs: Vec<EventInput<'_>> = serde_json::from_slice(bytes).map_err(|error| body::bad_json(&error))?;
+fn array(api: &Api, bytes: &[u8]) -> Result<Vec<(usize, NewEvent)>, Problem> {
+    let inputs: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(|error| body::bad_json(&error))?;
+    entries(api, &inputs)
+}
+
+/// The events of a list, each with its place in it, from 1.
+pub(super) fn entries(api: &Api, inputs: &[&RawValue]) -> Result<Vec<(usize, NewEvent)>, Problem> {
     too_many(inputs.len())?;
-    inputs.iter().enumerate().map(|(n, input)| check(api, input, n + 1)).collect()
+    let entry = |(n, input): (usize, &&RawValue)| {
+        let input: EventInput<'_> = body::object(input.get()).map_err(|problem| problem.with("line", n + 1))?;
+        Ok((n + 1, check(api, &input, n + 1)?))
+    };
+    inputs.iter().enumerate().map(entry).collect()
+}
+
+/// Publishes a batch; a fault is told with the line where the event stood.
+pub(super) async fn batch(broker: &Broker, events: Vec<(usize, NewEvent)>) -> Result<Vec<Placed>, Error> {
+    let (lines, events): (Vec<usize>, Vec<NewEvent>) = events.into_iter().unzip();
+    broker.publish_batch(events).await.map_err(|error| {
+        let line = error.line().and_then(|entry| lines.get(entry.saturating_sub(1)).copied());
+        error.at(line)
+    })
 }
 
 pub(super) fn check(api: &Api, input: &EventInput<'_>, line: usize) -> Result<NewEvent, Problem> {

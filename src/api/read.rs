@@ -3,11 +3,12 @@
 use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
+use super::segment::Segment;
 use super::{body, render};
 use crate::broker::RangeQuery;
 use crate::model::{Filter, Invalid, Offset, Place, Span, limits};
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -45,7 +46,7 @@ pub(super) fn offset(text: &str) -> Result<Offset, Invalid> {
     parsed.ok_or_else(|| Invalid::new("offset", format!("'{}' is not an offset", text.escape_debug())))
 }
 
-pub(super) async fn one(State(api): State<Api>, Path(text): Path<String>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn one(State(api): State<Api>, Segment(text): Segment, uri: Uri) -> Result<Response, Problem> {
     Query::of(&uri).end()?;
     let event = api.broker.event(offset(&text)?).await?;
     Ok((JSON, event.json()).into_response())
@@ -81,7 +82,13 @@ struct PreviewInput {
 }
 
 /// What a listener would get.
-pub(super) async fn preview(State(api): State<Api>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+pub(super) async fn preview(
+    State(api): State<Api>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    Query::of(&uri).end()?;
     let input: PreviewInput = body::json(&headers, body).await?;
     let filter = Filter::parse(&input.channels)?;
     let from = input.from.map(|from| Place::from_json("from", &from)).transpose()?.unwrap_or(Place::Earliest);

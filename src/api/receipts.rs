@@ -3,17 +3,18 @@
 use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
+use super::segment::Segment;
 use super::{read, render};
 use crate::broker::ReceiptQuery;
-use crate::model::{Filter, Invalid, Name};
-use axum::extract::{Path, State};
+use crate::model::{Filter, Invalid, Name, Place};
+use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 pub(super) async fn of_event(
     State(api): State<Api>,
-    Path(text): Path<String>,
+    Segment(text): Segment,
     uri: Uri,
 ) -> Result<axum::Json<Value>, Problem> {
     Query::of(&uri).end()?;
@@ -30,9 +31,12 @@ pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, uri: Uri) -
             .map(|name| Name::parse("subscriber", &name).map(String::from))
             .transpose()?,
         offset: query.one("offset")?.map(|text| read::offset(&text)).transpose()?,
-        channels: query.list("channel").map(|patterns| Filter::parse(&patterns)).transpose()?,
-        from: query.place("from")?,
-        to: query.place("to")?,
+        channels: query
+            .list("channel")
+            .map(|patterns| Filter::parse(&patterns).map_err(|invalid| Invalid::new("channel", invalid.detail)))
+            .transpose()?,
+        from: place(&api, "from", query.place("from")?).await?,
+        to: place(&api, "to", query.place("to")?).await?,
         limit: query.limit()?,
         after: query.one("after")?.map(|text| after(&text)).transpose()?,
     };
@@ -46,6 +50,14 @@ pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, uri: Uri) -
     }
     let next = page.next.map(|(at, n)| format!("{at}.{n}"));
     Ok(axum::Json(json!({"receipts": shown, "next": next})).into_response())
+}
+
+/// The ends and offsets become offsets; a time stays one, because it is compared with the receipts' own.
+async fn place(api: &Api, field: &'static str, place: Option<Place>) -> Result<Option<Place>, Problem> {
+    match place {
+        None | Some(Place::Since(_)) => Ok(place),
+        Some(place) => Ok(Some(Place::At(api.broker.resolve(field, place).await?))),
+    }
 }
 
 /// What `next` gave.

@@ -11,6 +11,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// How the broker is served.
@@ -20,6 +21,8 @@ pub struct ApiOptions {
     pub origins: Origins,
     /// Over how long the closes are spread when it ends.
     pub drain: Duration,
+    /// Streams under way, which outlive their requests: whoever ends the broker waits for them.
+    pub streams: TaskTracker,
 }
 
 /// What every handler has.

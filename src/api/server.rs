@@ -54,7 +54,8 @@ impl Server {
     }
 
     /// Serves until `draining` is cancelled and every connection has ended, or the drain time is over.
-    pub async fn serve(self, router: Router, draining: CancellationToken) {
+    /// `streams` are what outlives its request, WebSockets above all.
+    pub async fn serve(self, router: Router, draining: CancellationToken, streams: TaskTracker) {
         let tracker = TaskTracker::new();
         let places = Arc::new(Semaphore::new(self.options.max_connections));
         while let Some(accepted) = draining.run_until_cancelled(self.listener.accept()).await {
@@ -78,8 +79,10 @@ impl Server {
         }
         drop(self.listener);
         tracker.close();
-        if clock::within(self.options.drain, tracker.wait()).await.is_none() {
-            tracing::warn!(connections = tracker.len(), "some connections did not end in time");
+        streams.close();
+        let ended = async { tokio::join!(tracker.wait(), streams.wait()) };
+        if clock::within(self.options.drain, ended).await.is_none() {
+            tracing::warn!(connections = tracker.len() + streams.len(), "some connections did not end in time");
         }
     }
 }

@@ -3,10 +3,11 @@
 use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
+use super::segment::Segment;
 use super::{body, read, render};
 use crate::model::{Filter, Invalid, Kind, Name, Place, SubscriberSettings, limits, parse_duration};
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -25,10 +26,12 @@ struct Input {
 
 pub(super) async fn put(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
+    Query::of(&uri).end()?;
     let name = Name::parse("name", &name)?;
     let input: Input = body::json(&headers, body).await?;
     let mut settings = SubscriberSettings::new(Filter::parse(&input.channels)?);
@@ -46,7 +49,7 @@ pub(super) async fn put(
 
 pub(super) async fn show(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     uri: Uri,
 ) -> Result<axum::Json<Value>, Problem> {
     Query::of(&uri).end()?;
@@ -71,7 +74,8 @@ pub(super) fn listed(api: &Api, uri: &Uri, kind: Option<Kind>, member: &str) -> 
     Ok(axum::Json(json!({member: page, "next": next})))
 }
 
-pub(super) async fn delete(State(api): State<Api>, Path(name): Path<String>) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(State(api): State<Api>, Segment(name): Segment, uri: Uri) -> Result<StatusCode, Problem> {
+    Query::of(&uri).end()?;
     api.broker.registry().delete(Kind::Subscriber, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -90,10 +94,12 @@ impl SeekInput {
 
 pub(super) async fn seek(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<axum::Json<Value>, Problem> {
+    Query::of(&uri).end()?;
     let input: SeekInput = body::json(&headers, body).await?;
     let cursor = api.broker.registry().seek(Kind::Subscriber, &name, input.place()?).await?;
     Ok(axum::Json(json!({"cursor": cursor})))
@@ -102,7 +108,7 @@ pub(super) async fn seek(
 /// A barrier: answers when no matching event up to that offset is unacknowledged.
 pub(super) async fn wait(
     State(api): State<Api>,
-    Path(name): Path<String>,
+    Segment(name): Segment,
     uri: Uri,
 ) -> Result<axum::Json<Value>, Problem> {
     let mut query = Query::of(&uri);

@@ -76,7 +76,9 @@ impl Error {
         self.line
     }
 
-    fn at(mut self, line: Option<usize>) -> Self {
+    /// The same, at another line of a batch.
+    #[must_use]
+    pub fn at(mut self, line: Option<usize>) -> Self {
         self.line = line;
         self
     }

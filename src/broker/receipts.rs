@@ -113,7 +113,10 @@ impl Receipts {
                 self.shared.give_up();
                 Err(not_ready())
             }
-            Err(error) => Err(Error::new(ErrorKind::Internal, "internal", error.to_string())),
+            Err(error) => {
+                tracing::error!(%error, "a question about receipts panicked");
+                Err(Error::new(ErrorKind::Internal, "internal", "a fault of the broker's own"))
+            }
         }
     }
 }

@@ -91,10 +91,17 @@ impl Broker {
         let everybody: Vec<Subscriber> = self.engine().state().subscribers().cloned().collect();
         self.receipts_view()
             .ask(move |view, _| {
-                let concerned = everybody.iter().filter(|subscriber| {
-                    subscriber.first_cursor <= offset && subscriber.channels_at(offset).admits(&event.head.channel)
+                let began = everybody.iter().filter(|subscriber| subscriber.first_cursor <= offset);
+                let standing = began.map(|subscriber| {
+                    let asked = subscriber.channels_at(offset).admits(&event.head.channel);
+                    // Patterns that came later may not ask for it; what was decided about it stands all the same.
+                    let decided = || {
+                        let row = last_covering(view, subscriber, offset)?;
+                        Ok::<_, ViewError>(row.is_some_and(|row| is_exact(&row)))
+                    };
+                    if asked || decided()? { standing(view, subscriber, offset).map(Some) } else { Ok(None) }
                 });
-                concerned.map(|subscriber| standing(view, subscriber, offset)).collect()
+                standing.filter_map(Result::transpose).collect()
             })
             .await
     }
@@ -107,14 +114,27 @@ fn standing(view: &View, subscriber: &Subscriber, offset: Offset) -> Result<Even
         let attempts = subscriber.failed.get(&offset).map(|failed| failed.attempts);
         return Ok(EventReceipt { subscriber: name, outcome: None, time: None, attempts });
     }
-    for seeks in (0..=u64::from(subscriber.seeks)).rev() {
-        if let Some(row) = covering(view, subscriber.id, seeks, offset)? {
-            let (outcome, time, attempts) = (Some(row.outcome), Some(row.time), Some(row.attempts));
-            return Ok(EventReceipt { subscriber: name, outcome, time, attempts });
-        }
+    if let Some(row) = last_covering(view, subscriber, offset)? {
+        let (outcome, time, attempts) = (Some(row.outcome), Some(row.time), Some(row.attempts));
+        return Ok(EventReceipt { subscriber: name, outcome, time, attempts });
     }
     // Passed by a seek before it was acknowledged.
     Ok(EventReceipt { subscriber: name, outcome: Some(Outcome::Skipped), time: None, attempts: None })
+}
+
+/// Whether a receipt is about just this event, and not about a stretch in which it may not match.
+fn is_exact(row: &Row) -> bool {
+    row.outcome != Outcome::Acked || row.span.to == row.span.from.next()
+}
+
+/// The newest receipt of a subscriber that covers an offset.
+fn last_covering(view: &View, subscriber: &Subscriber, offset: Offset) -> Result<Option<Row>, ViewError> {
+    for seeks in (0..=u64::from(subscriber.seeks)).rev() {
+        if let Some(row) = covering(view, subscriber.id, seeks, offset)? {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
 }
 
 /// The receipt of a subscriber, between two seeks, that covers an offset.
@@ -213,7 +233,9 @@ fn asked_for(engine: &dyn Engine, row: &Row, query: &ReceiptQuery) -> bool {
             }
         }
     };
-    query.offset.is_none_or(|offset| row.span.contains(offset) && listened(engine, row, Span::one(offset), None))
+    let covers =
+        |offset| row.span.contains(offset) && (is_exact(row) || listened(engine, row, Span::one(offset), None));
+    query.offset.is_none_or(covers)
         && within(query.from, true)
         && within(query.to, false)
         && query.channels.as_ref().is_none_or(|channels| listened(engine, row, row.span, Some(channels)))

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 const SERVER: ServerOptions = ServerOptions { max_connections: 100, drain: Duration::from_secs(2) };
@@ -27,7 +28,8 @@ pub(super) async fn run() -> Outcome {
     let stop = CancellationToken::new();
     let _stops_all = stop.clone().drop_guard();
     let broker = Broker::open(Options::memory()).await?;
-    let api = ApiOptions { origins: Origins::default(), drain: SERVER.drain };
+    let streams = TaskTracker::new();
+    let api = ApiOptions { origins: Origins::default(), drain: SERVER.drain, streams };
     let url = serve(router(broker.clone(), api, stop.clone()), &stop).await?;
     let client = Client::new(&url)?;
     line(&format!("a broker at {url}, in memory"))?;
@@ -62,7 +64,7 @@ pub(super) async fn run() -> Outcome {
 async fn serve(router: Router, stop: &CancellationToken) -> Result<String, Fault> {
     let server = Server::bind(LOOPBACK, SERVER).await?;
     let url = format!("http://{}", server.address()?);
-    tokio::spawn(server.serve(router, stop.clone()));
+    tokio::spawn(server.serve(router, stop.clone(), TaskTracker::new()));
     Ok(url)
 }
 

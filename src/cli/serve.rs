@@ -9,6 +9,7 @@ use crate::config::{Config, Layers};
 use crate::{clock, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub(super) async fn run(serve: Serve) -> Outcome {
     let config = layers(serve).build().map_err(|faults| Exit::Usage.because(faults.to_string()))?;
@@ -23,8 +24,10 @@ pub(super) async fn run(serve: Serve) -> Outcome {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let broker = Broker::open(config.broker()).await?;
     let draining = CancellationToken::new();
-    let api = ApiOptions { origins: config.origins(), drain: config.drain };
-    let serving = tokio::spawn(server.serve(router(broker.clone(), api, draining.clone()), draining.clone()));
+    let streams = TaskTracker::new();
+    let api = ApiOptions { origins: config.origins(), drain: config.drain, streams: streams.clone() };
+    let router = router(broker.clone(), api, draining.clone());
+    let serving = tokio::spawn(server.serve(router, draining.clone(), streams));
     output::line(&format!("http://{address}"))?;
     tracing::info!(%address, data = %config.data.display(), start = %broker.start(), end = %broker.end(), "serving");
     tokio::select! {

@@ -6,6 +6,7 @@
 //! subscribers. A [`Session`] is one of them, live; a [`Worker`] is a session of the broker's own that
 //! calls an endpoint.
 
+mod admin;
 mod error;
 mod handler;
 mod registry;

@@ -8,7 +8,7 @@ use crate::engine::EngineError;
 use crate::ledger::Via;
 use crate::model::{Event, Filter, Offset, Span};
 use crate::notify::Hub;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -47,6 +47,7 @@ pub struct Session {
     generation: u64,
     source: Source,
     changed: Arc<Notify>,
+    ending: Arc<OnceLock<Ending>>,
     /// The next event, waiting for room in the window.
     held: Option<Arc<Event>>,
     /// After a nack with a delay.
@@ -60,7 +61,7 @@ impl Session {
     pub(super) fn begin(subscription: &Arc<Subscription>, hub: &Arc<Hub>, via: Via) -> Option<Self> {
         let engine = Arc::clone(&subscription.engine);
         let missed = engine.state().get(subscription.id).and_then(|subscriber| subscriber.missed);
-        let changed = Arc::new(Notify::new());
+        let (changed, ending) = (Arc::new(Notify::new()), Arc::new(OnceLock::new()));
         let start = engine.start();
         let mut inner = subscription.inner.lock();
         if inner.deleted {
@@ -70,7 +71,7 @@ impl Session {
         let size = inner.window_size;
         inner.window.retire(start);
         let floor = inner.window.begin_session(size, Instant::now());
-        inner.live = Some(Live { changed: Arc::clone(&changed) });
+        inner.live = Some(Live { changed: Arc::clone(&changed), ending: Arc::clone(&ending) });
         inner.via = via;
         let source = Source::new(engine, Arc::clone(hub), Arc::clone(&inner.filter), floor);
         let generation = inner.generation;
@@ -80,6 +81,7 @@ impl Session {
             generation,
             source,
             changed,
+            ending,
             held: None,
             quiet_until: None,
             missed,
@@ -121,12 +123,10 @@ impl Session {
                 step = self.source.next(), if !blocked => {
                     let step = step?;
                     // Somebody's nack may have come together with it: then it is no longer the next.
-                    let at = self.source.position();
-                    if let Err(ended) = self.look() {
-                        return Ok(Delivery::Ended(ended));
-                    }
-                    if self.source.position() != at || self.quiet_until.is_some() {
-                        continue;
+                    match self.look() {
+                        Err(ended) => return Ok(Delivery::Ended(ended)),
+                        Ok(true) => continue,
+                        Ok(false) => {}
                     }
                     if let Some(delivery) = self.take(step) {
                         return Ok(delivery);
@@ -163,22 +163,24 @@ impl Session {
         }
     }
 
-    /// Sees to what changed: the end, a way back, the time that is over.
-    fn look(&mut self) -> Result<(), Ending> {
+    /// Sees to what changed: the end, a way back, the time that is over. Tells whether delivery went back.
+    fn look(&mut self) -> Result<bool, Ending> {
         let now = Instant::now();
         let mut inner = self.subscription.inner.lock();
         if inner.generation != self.generation {
-            return Err(inner.ending);
+            return Err(self.why());
         }
         let timeout = inner.ack_timeout;
         inner.window.expire(timeout, now);
-        if let Some(rewind) = inner.window.take_rewind() {
+        let rewind = inner.window.take_rewind();
+        if let Some(rewind) = rewind {
             self.source.go_to(rewind.to);
             self.held = None;
-            self.quiet_until = Some(rewind.not_before);
+            // Of two delays the longer one holds: nothing is sent meanwhile.
+            self.quiet_until = self.quiet_until.max(Some(rewind.not_before));
         }
         self.quiet_until = self.quiet_until.filter(|until| *until > now);
-        Ok(())
+        Ok(rewind.is_some())
     }
 
     /// What a step of the source means for this subscriber.
@@ -211,7 +213,7 @@ impl Session {
         let event = self.held.take()?;
         let mut inner = self.subscription.inner.lock();
         if inner.generation != self.generation {
-            return Some(Delivery::Ended(inner.ending));
+            return Some(Delivery::Ended(self.why()));
         }
         match inner.window.wants(event.offset) {
             Want::Skip => None,
@@ -224,6 +226,10 @@ impl Session {
                 Some(Delivery::Event { event, attempt })
             }
         }
+    }
+
+    fn why(&self) -> Ending {
+        self.ending.get().copied().unwrap_or(Ending::Moved)
     }
 
     /// When something is due without anybody's word.

@@ -1,4 +1,5 @@
-//! Stream acks coalesce: they enter the ledger every 100 ms, or at once for whoever asks.
+//! Stream acks coalesce: they enter the ledger every 100 ms, sooner where they fill half of a window, at once for
+//! whoever asks. Until they are durable they take room in the window, so that a crash brings back no more than it holds.
 
 use super::error::AckRefused;
 use super::subscription::Subscription;
@@ -6,41 +7,63 @@ use crate::clock;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 const EVERY: Duration = Duration::from_millis(100);
 
-/// Subscribers with acks that are not in the ledger yet.
+/// Subscribers with acks that are not durable yet.
 #[derive(Default)]
-pub(super) struct Dirty(Mutex<Vec<Arc<Subscription>>>);
+pub(super) struct Dirty {
+    waiting: Mutex<Vec<Arc<Subscription>>>,
+    urgent: Notify,
+}
 
 impl Dirty {
-    pub(super) fn add(&self, subscription: Arc<Subscription>) {
-        self.0.lock().push(subscription);
+    pub(super) fn add(&self, subscription: Arc<Subscription>, urgent: bool) {
+        self.waiting.lock().push(subscription);
+        if urgent {
+            self.urgent.notify_one();
+        }
+    }
+
+    /// Lets everybody go, at the end.
+    pub(super) fn clear(&self) {
+        self.waiting.lock().clear();
     }
 
     /// Writes everything down that is waiting, and waits until it is durable. Where it cannot be, the subscriber goes
     /// back to what is: better no session than a false word.
-    pub(super) async fn settle(&self) {
-        let waiting = std::mem::take(&mut *self.0.lock());
+    async fn settle(&self) {
+        let waiting = std::mem::take(&mut *self.waiting.lock());
         let recorded: Vec<_> = waiting.into_iter().map(|subscription| (subscription.settle(), subscription)).collect();
         for (ticket, subscription) in recorded {
             let durable = match ticket {
-                Ok(None) => Ok(()),
-                Ok(Some(ticket)) => ticket.durable().await.map_err(AckRefused::from),
+                Ok(_) => match subscription.newest_ticket() {
+                    None => Ok(()),
+                    Some(ticket) => ticket.durable().await.map_err(AckRefused::from),
+                },
                 Err(error) => Err(error),
             };
-            if let Err(error) = durable {
+            if let Err(error) = durable.and_then(|()| subscription.release().map_err(AckRefused::from)) {
                 tracing::error!(subscriber = %subscription.name(), %error, "acks are lost; the session ends");
                 subscription.reload();
             }
         }
     }
 
-    /// Settles every 100 ms until told to stop.
+    /// Settles every 100 ms, and when it is urgent, until told to stop.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
-        while stop.run_until_cancelled(clock::sleep(EVERY)).await.is_some() {
+        let due = async || {
+            tokio::select! {
+                () = clock::sleep(EVERY) => {}
+                () = self.urgent.notified() => {}
+            }
+        };
+        while stop.run_until_cancelled(due()).await.is_some() {
             self.settle().await;
         }
+        // Nobody is left waiting here: a subscription knows this list, and the list must not keep it alive.
+        self.settle().await;
     }
 }

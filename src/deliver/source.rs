@@ -79,7 +79,9 @@ impl Source {
     /// Everything matching below was given.
     #[must_use]
     pub fn position(&self) -> Offset {
-        self.position
+        let taken =
+            self.near.as_ref().filter(|_| self.is_near() && self.ready.is_empty()).and_then(Registration::taken);
+        self.position.max(taken.unwrap_or_default())
     }
 
     /// What comes next, waiting for it. Dropping the future loses nothing.

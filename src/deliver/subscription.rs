@@ -7,10 +7,11 @@ use crate::ack::{Acked, Window};
 use crate::clock::Instant;
 use crate::engine::Engine;
 use crate::ledger::{AckedSpan, Entry, Subscriber, Via};
-use crate::log::Ticket;
+use crate::log::{Failure, Ticket};
 use crate::model::{Filter, Name, Offset, SubscriberId};
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -33,16 +34,20 @@ pub(super) struct Inner {
     pub(super) window_size: u32,
     pub(super) ack_timeout: Duration,
     pub(super) expires: Option<Duration>,
+    /// Counts seeks: an answer from before one says nothing about what comes after.
+    pub(super) seeks: u64,
     /// Counts sessions: only the newest one's words count.
     pub(super) generation: u64,
-    /// Why the session before the newest generation ended.
-    pub(super) ending: Ending,
     pub(super) live: Option<Live>,
     /// How the newest session listens, or listened.
     pub(super) via: Via,
     /// When the last session ended, for expiry.
     pub(super) quiet_since: Instant,
     pub(super) queued: bool,
+    /// Acked events that entries just taken hold, until [`Inner::recorded`] has their ticket.
+    pub(super) taken: usize,
+    /// What is in the ledger and not known to be durable: events that still take room in the window.
+    pub(super) on_the_way: VecDeque<(Ticket, usize)>,
     pub(super) deleted: bool,
 }
 
@@ -50,6 +55,8 @@ pub(super) struct Inner {
 pub(super) struct Live {
     /// Told when its situation changed: room in the window, a way back, the end.
     pub(super) changed: Arc<Notify>,
+    /// Set when it is over: why.
+    pub(super) ending: Arc<OnceLock<Ending>>,
 }
 
 impl Subscription {
@@ -121,7 +128,10 @@ impl Subscription {
         let mut entries = inner.take_acks(self.id, None, None);
         entries.push(dead(attempts));
         let ticket = self.engine.record(entries)?;
+        inner.recorded(&ticket);
         inner.wake();
+        drop(inner);
+        self.dirty.add(Arc::clone(self), true);
         Ok(ticket)
     }
 
@@ -143,7 +153,34 @@ impl Subscription {
         if entries.is_empty() {
             return Ok(None);
         }
-        Ok(Some(self.engine.record(entries)?))
+        let ticket = self.engine.record(entries)?;
+        inner.recorded(&ticket);
+        Ok(Some(ticket))
+    }
+
+    /// Gives room back for what is durable by now; says what failed.
+    ///
+    /// # Errors
+    /// The ledger did not keep something that was acknowledged.
+    pub fn release(&self) -> Result<(), Failure> {
+        let mut inner = self.inner.lock();
+        while let Some((ticket, events)) = inner.on_the_way.pop_front() {
+            match ticket.outcome() {
+                None => {
+                    inner.on_the_way.push_front((ticket, events));
+                    break;
+                }
+                Some(outcome) => outcome?,
+            }
+            inner.window.durable(events);
+            inner.wake();
+        }
+        Ok(())
+    }
+
+    /// The newest thing of this subscriber's that is on its way into the ledger.
+    pub(super) fn newest_ticket(&self) -> Option<Ticket> {
+        self.inner.lock().on_the_way.back().map(|(ticket, _)| ticket.clone())
     }
 
     /// Takes window, filter and settings anew from what is durable, after something that was not written down.
@@ -158,6 +195,8 @@ impl Subscription {
             (inner.window_size, inner.ack_timeout, inner.expires) = (window_size, ack_timeout, expires);
         }
         inner.queued = false;
+        inner.taken = 0;
+        inner.on_the_way.clear();
         inner.deleted = false;
         inner.end_session(Ending::Failed);
     }
@@ -173,8 +212,11 @@ impl Subscription {
         }
         f(&mut inner.window, Instant::now())?;
         inner.wake();
-        if inner.window.has_settled() && !std::mem::replace(&mut inner.queued, true) {
-            self.dirty.add(Arc::clone(self));
+        let urgent = inner.window.is_urgent();
+        let waits = inner.window.has_settled() && !std::mem::replace(&mut inner.queued, true);
+        drop(inner);
+        if waits || urgent {
+            self.dirty.add(Arc::clone(self), urgent);
         }
         Ok(())
     }
@@ -194,11 +236,17 @@ impl Inner {
     /// Ends the live session, if there is one; the next begins at the floor.
     pub(super) fn end_session(&mut self, ending: Ending) {
         self.generation += 1;
-        self.ending = ending;
         self.quiet_since = Instant::now();
         if let Some(live) = self.live.take() {
+            live.ending.get_or_init(|| ending);
             live.changed.notify_one();
         }
+    }
+
+    /// Notes the ticket of the entries that were just taken.
+    pub(super) fn recorded(&mut self, ticket: &Ticket) {
+        let events = std::mem::take(&mut self.taken);
+        self.on_the_way.push_back((ticket.clone(), events));
     }
 
     /// Whether it has had no session for longer than it said.
@@ -216,7 +264,8 @@ impl Inner {
     /// The entries for what was acknowledged since the last time.
     pub(super) fn take_acks(&mut self, id: SubscriberId, status: Option<u16>, latency: Option<Duration>) -> Vec<Entry> {
         self.queued = false;
-        let settled = self.window.take_settled();
+        let (settled, events) = self.window.take_settled();
+        self.taken += events;
         if settled.is_empty() {
             return Vec::new();
         }

@@ -78,6 +78,8 @@ struct Shift {
     busy: HashSet<Lane>,
     running: FuturesUnordered<BoxFuture<'static, Outcome>>,
     failures_in_row: u32,
+    /// Seeks of the subscriber when the shift began.
+    seeks: u64,
 }
 
 /// Whether a shift goes on.
@@ -116,7 +118,9 @@ impl Worker {
             let Some(session) = Session::begin(&self.subscription, &self.parts.hub, Via::Connector) else { return };
             // Read behind the session's beginning, so that nothing of the life before is in it.
             let Some(subscriber) = self.parts.engine.state().get(self.subscription.id()).cloned() else { return };
+            let seeks = self.subscription.inner.lock().seeks;
             let shift = Shift {
+                seeks,
                 session,
                 settings: Arc::new(settings),
                 secrets: Arc::new(secrets),
@@ -226,7 +230,9 @@ impl Worker {
         }
         let mut blocked: HashSet<Lane> = HashSet::new();
         let mut at = 0;
-        while shift.running.len() < slots {
+        // With the circuit open the probe is the next attempt that is due; nothing new is tried beside it.
+        let probing = is_failing(shift) && !shift.retries.is_empty();
+        while shift.running.len() < slots && !probing {
             let Some(event) = shift.waiting.get(at) else { break };
             let lane = lane(&shift.settings, event);
             if shift.busy.contains(&lane) || blocked.contains(&lane) {
@@ -261,7 +267,7 @@ impl Worker {
         self.parts.metrics.attempts.get_or_create(&Word { kind }).inc();
         match answer {
             Ok(answer) if delivered => {
-                self.settle_ack(shift.session.generation(), offset, number, &answer).await?;
+                self.settle_ack(shift.seeks, offset, number, &answer).await?;
                 shift.failures_in_row = 0;
                 shift.failed.remove(&offset);
                 shift.busy.remove(&lane(&shift.settings, &event));
@@ -284,26 +290,21 @@ impl Worker {
         }
     }
 
-    async fn settle_ack(
-        &self,
-        generation: u64,
-        offset: Offset,
-        number: u32,
-        answer: &Answer,
-    ) -> Result<(), DeliverError> {
+    async fn settle_ack(&self, seeks: u64, offset: Offset, number: u32, answer: &Answer) -> Result<(), DeliverError> {
         let ticket = {
             let mut inner = self.subscription.inner.lock();
-            if inner.generation != generation {
-                // Sought or changed meanwhile: the answer is of the life before, and is not counted.
+            // Sought meanwhile: the answer is of the life before. Changed only: it counts, unless it is no longer asked for.
+            let sought = inner.seeks != seeks;
+            inner.window.set_attempts(offset, number);
+            if sought || inner.window.ack_each(&[offset], Instant::now()).is_err() {
                 return Ok(());
             }
-            inner.window.set_attempts(offset, number);
-            inner.window.ack_each(&[offset], Instant::now()).map_err(|error| refused(error.into()))?;
             inner.wake();
             self.subscription.settle_as(&mut inner, Some(answer.status), Some(answer.latency)).map_err(refused)?
         };
         if let Some(ticket) = ticket {
             ticket.durable().await?;
+            self.subscription.release()?;
         }
         Ok(())
     }
@@ -363,8 +364,11 @@ impl Worker {
 
 /// Requests that may run side by side; an open circuit lets one probe through at a time.
 fn slots(shift: &Shift) -> usize {
-    let open_circuit = shift.failures_in_row >= limits::FAILING_AFTER;
-    if open_circuit { 1 } else { shift.settings.in_flight as usize }
+    if is_failing(shift) { 1 } else { shift.settings.in_flight as usize }
+}
+
+fn is_failing(shift: &Shift) -> bool {
+    shift.failures_in_row >= limits::FAILING_AFTER
 }
 
 fn lane(settings: &ConnectorSettings, event: &Event) -> Lane {

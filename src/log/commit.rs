@@ -81,6 +81,12 @@ impl Ticket {
         Self(Arc::new(round))
     }
 
+    /// What came of it, where that is known.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Result<(), Failure>> {
+        self.0.outcome.get().cloned()
+    }
+
     /// Waits for the sync.
     ///
     /// # Errors

@@ -155,6 +155,14 @@ impl Registration {
         self.from
     }
 
+    /// Everything below that matches was taken already; none where something waits.
+    #[must_use]
+    pub fn taken(&self) -> Option<Offset> {
+        let handed = self.hub.handed();
+        let queue = self.inbox.queue.lock();
+        (queue.events.is_empty() && queue.lost_from.is_none()).then_some(handed)
+    }
+
     /// Takes the next thing.
     #[must_use]
     pub fn take(&self) -> Handed {

@@ -675,19 +675,17 @@ async def test_when_the_oldest_times_out_everything_open_comes_again_in_order_wi
         await client.silent(0.8)
 
 
-async def test_the_ack_timeout_counts_from_the_delivery_of_the_oldest_open_event(broker):
-    """An ack of one before it gives it no new time: it has been open since it was sent."""
+async def test_the_ack_timeout_runs_for_the_oldest_open_event_and_starts_anew_when_the_cursor_moves(broker):
+    """Who works through a full window one by one is not told that the rest of it is late."""
     await publish(broker, 2)
     query = {"channels": "key.*", "subscriber": "ui", "ack_timeout": "1s", "from": "earliest"}
     async with listen(broker, **query) as client:
         await start(client, 2)
-        began = asyncio.get_running_loop().time()
         await client.silent(0.8)
         await client.say("ack", offset=0)
+        await client.silent(0.6)
         frame = await client.expect("event")
         assert (frame["offset"], frame["attempt"]) == (1, 2)
-        took = asyncio.get_running_loop().time() - began
-        assert took < 1.4, f"open for {took:.1f} s with an ack_timeout of 1s"
 
 
 async def test_working_starts_the_ack_timeout_anew(broker):

@@ -1,12 +1,19 @@
 //! Close codes: they say whether to come back.
 
 use axum::extract::ws::{CloseFrame, Message};
+use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 
 /// Why the broker closes a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Close {
     /// A binary frame; do not come back with another.
     NoBinary,
+    /// A frame that is no frame; do not come back with it.
+    BadFrame,
+    /// Text that is not UTF-8.
+    NotUtf8,
+    /// A frame over the limit.
+    TooLarge,
     /// Not the protocol; do not come back.
     NotTheProtocol,
     /// A newer session has the subscriber; do not come back.
@@ -22,10 +29,25 @@ pub(super) enum Close {
 }
 
 impl Close {
+    /// What to say after a frame that could not be read; nothing where the connection is gone.
+    pub(super) fn after(error: axum::Error) -> Option<Self> {
+        tracing::debug!(%error, "a WebSocket broke");
+        match error.into_inner().downcast_ref::<tungstenite::Error>()? {
+            tungstenite::Error::Capacity(_) => Some(Close::TooLarge),
+            tungstenite::Error::Utf8(_) => Some(Close::NotUtf8),
+            tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+            tungstenite::Error::Protocol(_) => Some(Close::BadFrame),
+            _ => None,
+        }
+    }
+
     /// The close frame.
     pub(super) fn message(self) -> Message {
         let (code, reason) = match self {
             Close::NoBinary => (1003, "binary frames are not taken"),
+            Close::BadFrame => (1002, "not a WebSocket frame"),
+            Close::NotUtf8 => (1007, "text that is not UTF-8"),
+            Close::TooLarge => (1009, "the frame is over the limit"),
             Close::NotTheProtocol => (4500, "not the protocol; the error before says why"),
             Close::TakenOver => (4509, "taken over by a newer session"),
             Close::NoPong => (4408, "no pong"),

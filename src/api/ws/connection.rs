@@ -2,18 +2,18 @@
 
 use super::close::Close;
 use super::feed::{Feed, Opening};
-use super::frame::{self, Ack, ClientFrame, Peek, Publish, Subscribe};
+use super::frame::{self, Ack, Nack, Peek, Ping, Publish, Reject, Subscribe, Working};
 use super::params::{self, Asked};
 use crate::api::problem::Problem;
-use crate::api::publish;
 use crate::api::router::Api;
+use crate::api::{body, publish};
 use crate::broker::Error;
 use crate::clock::{self, Instant};
 use crate::deliver::{Delivery, Ending};
 use crate::ledger::{Entry, Via};
 use crate::log::Ticket;
 use crate::metrics::Word;
-use crate::model::{Event, Offset, limits};
+use crate::model::{Event, Invalid, Offset, limits};
 use axum::extract::ws::{Message, WebSocket};
 use axum::http::{StatusCode, Uri};
 use bytes::Bytes;
@@ -42,7 +42,7 @@ pub(super) struct Connection {
     batch: Option<usize>,
     /// Publishes and confirmed acks under way: each becomes a frame.
     answers: FuturesUnordered<BoxFuture<'static, Message>>,
-    heard: Instant,
+    next_ping: Instant,
     pinged: Option<Instant>,
     via: Word,
 }
@@ -55,7 +55,7 @@ impl Connection {
             feed: Feed::Nothing,
             batch: None,
             answers: FuturesUnordered::new(),
-            heard: Instant::now(),
+            next_ping: Instant::now() + PING_EVERY,
             pinged: None,
             via: Word { kind: Via::WebSocket.as_str() },
         }
@@ -103,7 +103,7 @@ impl Connection {
         let drain = self.api.draining.clone();
         let mut leave_at: Option<Instant> = None;
         loop {
-            let tick = self.pinged.map_or(self.heard + PING_EVERY, |pinged| pinged + PONG_WITHIN);
+            let tick = self.pinged.map_or(self.next_ping, |pinged| pinged + PONG_WITHIN);
             let ended = tokio::select! {
                 received = self.socket.recv(), if self.answers.len() < MAX_OUTSTANDING => self.received(received).await,
                 Some(answer) = self.answers.next(), if !self.answers.is_empty() => self.answered(answer).await,
@@ -128,6 +128,7 @@ impl Connection {
             return Err(Some(Close::NoPong));
         }
         self.pinged = Some(Instant::now());
+        self.next_ping = Instant::now() + PING_EVERY;
         self.send(Message::Ping(Bytes::new())).await
     }
 
@@ -137,15 +138,15 @@ impl Connection {
         loop {
             let message = match received {
                 Some(Ok(message)) => message,
-                Some(Err(error)) => {
-                    tracing::debug!(%error, "a WebSocket broke");
-                    return Err(None);
-                }
+                Some(Err(error)) => return Err(Close::after(error)),
                 None => return Err(None),
             };
-            self.heard = Instant::now();
+            // Whoever says anything is there.
             self.pinged = None;
             match message {
+                Message::Text(text) if text.as_str().len() > limits::MAX_FRAME_BYTES => {
+                    return Err(Some(Close::TooLarge));
+                }
                 Message::Text(text) => self.handle(text.as_str()).await?,
                 Message::Binary(_) => return Err(Some(Close::NoBinary)),
                 Message::Ping(_) | Message::Pong(_) => {}
@@ -168,9 +169,9 @@ impl Connection {
     }
 
     async fn handle(&mut self, text: &str) -> Result<(), Ended> {
-        let peek = match serde_json::from_str::<Peek<'_>>(text) {
+        let peek = match body::object::<Peek<'_>>(text) {
             Ok(peek) => peek,
-            Err(error) => return self.put(frame::error(&frame::malformed(&error), None)).await,
+            Err(problem) => return self.put(frame::error(&problem, None)).await,
         };
         let reference = peek.reference.and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
         let handled = match peek.op.as_deref() {
@@ -179,12 +180,18 @@ impl Connection {
                 let detail = "this broker asks for no token";
                 Err(Problem::new(StatusCode::BAD_REQUEST, "auth-not-needed", detail))
             }
-            Some("subscribe" | "ack" | "nack" | "reject" | "working" | "ping") => {
-                match serde_json::from_str::<ClientFrame>(text) {
-                    Ok(frame) => self.command(frame).await?,
-                    Err(error) => Err(frame::malformed(&error)),
-                }
-            }
+            Some("ping") => match body::object::<Ping>(text) {
+                Ok(_) => return self.put(frame::text(&json!({"op": "pong"}))).await,
+                Err(problem) => Err(problem),
+            },
+            Some("subscribe") => match self.subscribe_by_frame(text).await {
+                Ok(message) => return self.send(message).await,
+                Err(problem) => Err(problem),
+            },
+            Some("ack") => body::object(text).and_then(|ack| self.ack(ack)),
+            Some("nack") => body::object(text).and_then(|nack: Nack| self.nack(&nack)),
+            Some("reject") => body::object(text).and_then(|reject| self.reject(reject)),
+            Some("working") => body::object(text).and_then(|working: Working| self.working(&working.offset)),
             Some(other) => {
                 let detail = format!("op '{}' is not known", other.escape_debug());
                 Err(Problem::new(StatusCode::BAD_REQUEST, "op-unknown", detail))
@@ -197,25 +204,10 @@ impl Connection {
         }
     }
 
-    /// Does what a frame asks; the outer error ends the connection, the inner one is told.
-    async fn command(&mut self, frame: ClientFrame) -> Result<Result<(), Problem>, Ended> {
-        match frame {
-            ClientFrame::Ping => self.put(frame::text(&json!({"op": "pong"}))).await.map(Ok),
-            ClientFrame::Subscribe(asked) => match self.subscribe_by_frame(asked).await {
-                Ok(message) => self.send(message).await.map(Ok),
-                Err(problem) => Ok(Err(problem)),
-            },
-            ClientFrame::Ack(ack) => Ok(self.ack(ack)),
-            ClientFrame::Nack { offset, delay } => Ok(self.nack(&offset, delay.as_deref())),
-            ClientFrame::Reject { offset, reason } => Ok(self.reject(&offset, reason)),
-            ClientFrame::Working { offset } => Ok(self.working(&offset)),
-        }
-    }
-
-    async fn subscribe_by_frame(&mut self, frame: Subscribe) -> Result<Message, Problem> {
+    async fn subscribe_by_frame(&mut self, text: &str) -> Result<Message, Problem> {
+        let mut frame: Subscribe = body::object(text)?;
         // On a live durable connection the name may be left out: it is the connection's own.
         let durable = matches!(self.feed, Feed::Durable(_));
-        let mut frame = frame;
         if durable && frame.subscriber.is_none() {
             frame.subscriber = self.feed.session().ok().map(|session| session.subscription().name().to_string());
         }
@@ -237,16 +229,21 @@ impl Connection {
     }
 
     fn publish(&mut self, text: &str, reference: Option<Value>) -> Result<(), Problem> {
-        let mut publish: Publish<'_> = serde_json::from_str(text).map_err(|error| frame::malformed(&error))?;
+        let mut publish: Publish<'_> = body::object(text)?;
         let broker = self.api.broker.clone();
         let failed = |error: Error, reference: Option<&Value>| frame::error(&Problem::from(error), reference);
         if let Some(events) = publish.events.take() {
-            publish::too_many(events.len())?;
-            let checked: Result<Vec<_>, Problem> =
-                events.iter().enumerate().map(|(n, input)| publish::check(&self.api, input, n + 1)).collect();
-            let events = checked?;
+            if let Some(member) = publish.single_member() {
+                return Err(Invalid::new(member, "and events exclude each other").into());
+            }
+            let limit = broker.publish_limits().max_batch_bytes;
+            if events.iter().map(|event| event.get().len()).sum::<usize>() > limit {
+                let detail = format!("the batch is larger than {limit} bytes");
+                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail));
+            }
+            let events = publish::entries(&self.api, &events)?;
             self.answers.push(Box::pin(async move {
-                match broker.publish_batch(events).await {
+                match publish::batch(&broker, events).await {
                     Ok(placed) => frame::published_batch(&placed, reference.as_ref()),
                     Err(error) => failed(error, reference.as_ref()),
                 }
@@ -276,7 +273,7 @@ impl Connection {
                 let offsets = offsets.iter().map(frame::offset).collect::<Result<Vec<Offset>, _>>()?;
                 subscription.ack_each(generation, &offsets)?;
             }
-            _ => return Err(crate::model::Invalid::new("offset", "give either offset or offsets").into()),
+            _ => return Err(Invalid::new("offset", "give either offset or offsets").into()),
         }
         self.api.broker.metrics().acks.get_or_create(&self.via).inc();
         if ack.confirm {
@@ -284,7 +281,10 @@ impl Connection {
             let registry = Arc::clone(self.api.broker.registry());
             self.answers.push(Box::pin(async move {
                 let durable = match ticket {
-                    Some(ticket) => ticket.durable().await.map_err(Error::from),
+                    Some(ticket) => {
+                        let durable = ticket.durable().await;
+                        durable.and_then(|()| subscription.release()).map_err(Error::from)
+                    }
                     // An ack that came a moment earlier may still be on its way.
                     None => {
                         registry.settle_all().await;
@@ -301,18 +301,18 @@ impl Connection {
         Ok(())
     }
 
-    fn nack(&mut self, offset: &Value, delay: Option<&str>) -> Result<(), Problem> {
+    fn nack(&mut self, nack: &Nack) -> Result<(), Problem> {
         let session = self.feed.session()?;
-        let (offset, delay) = (frame::offset(offset)?, frame::delay(delay)?);
+        let (offset, delay) = (frame::offset(&nack.offset)?, frame::delay(nack.delay.as_deref())?);
         Ok(session.subscription().nack(session.generation(), offset, delay)?)
     }
 
-    fn reject(&mut self, offset: &Value, reason: Option<String>) -> Result<(), Problem> {
+    fn reject(&mut self, reject: Reject) -> Result<(), Problem> {
         let session = self.feed.session()?;
-        let offset = frame::offset(offset)?;
-        let reason = reason.unwrap_or_else(|| "rejected by its listener".to_owned());
+        let offset = frame::offset(&reject.offset)?;
+        let reason = reject.reason.unwrap_or_else(|| "rejected by its listener".to_owned());
         if reason.len() > limits::MAX_KEY_BYTES * 4 {
-            return Err(crate::model::Invalid::new("reason", "is longer than 1020 bytes").into());
+            return Err(Invalid::new("reason", "is longer than 1020 bytes").into());
         }
         let id = session.subscription().id();
         let dead = |attempts| Entry::Dead { id, offset, attempts, status: None, reason };

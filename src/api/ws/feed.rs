@@ -4,7 +4,7 @@ use super::params::Asked;
 use crate::api::problem::Problem;
 use crate::api::router::Api;
 use crate::broker::Error;
-use crate::deliver::{DeliverError, Delivery, Session, Source, Step};
+use crate::deliver::{DeliverError, Delivery, Ending, Session, Source, Step};
 use crate::ledger::Via;
 use crate::model::{Filter, Kind, Name, Offset, Place, SubscriberSettings};
 use axum::http::StatusCode;
@@ -52,7 +52,7 @@ impl Feed {
                 let before = settings.clone();
                 change(&mut settings, asked);
                 if settings != before {
-                    registry.put_subscriber(name, settings, None).await?;
+                    registry.put_subscriber_as(name, settings, None, Ending::TakenOver).await?;
                 }
             }
             Err(DeliverError::NotFound { .. }) => {

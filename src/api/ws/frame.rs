@@ -5,7 +5,6 @@ use crate::api::render;
 use crate::engine::Placed;
 use crate::model::{EventInput, Filter, Invalid, Offset, Place, Span, parse_duration};
 use axum::extract::ws::{Message, Utf8Bytes};
-use axum::http::StatusCode;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -14,22 +13,48 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a client says. Unknown fields are refused, like everywhere.
+/// The word that says what a frame is; it was looked at before, and stands in each so that it is not unknown.
+pub(super) type Op = serde::de::IgnoredAny;
+
 #[derive(Debug, Deserialize)]
-#[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
-pub(super) enum ClientFrame {
-    Subscribe(Subscribe),
-    Ack(Ack),
-    Nack { offset: Value, delay: Option<String> },
-    Reject { offset: Value, reason: Option<String> },
-    Working { offset: Value },
-    Ping,
+#[serde(deny_unknown_fields)]
+pub(super) struct Nack {
+    #[serde(rename = "op")]
+    _op: Op,
+    pub(super) offset: Value,
+    pub(super) delay: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reject {
+    #[serde(rename = "op")]
+    _op: Op,
+    pub(super) offset: Value,
+    pub(super) reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Working {
+    #[serde(rename = "op")]
+    _op: Op,
+    pub(super) offset: Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ping {
+    #[serde(rename = "op")]
+    _op: Op,
 }
 
 /// Asks for delivery, or changes what is delivered.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Subscribe {
+    #[serde(rename = "op", default)]
+    pub(super) _op: Op,
     pub(super) channels: Option<Vec<String>>,
     pub(super) subscriber: Option<String>,
     pub(super) from: Option<Value>,
@@ -42,6 +67,8 @@ pub(super) struct Subscribe {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ack {
+    #[serde(rename = "op")]
+    _op: Op,
     pub(super) offset: Option<Value>,
     pub(super) offsets: Option<Vec<Value>>,
     #[serde(default)]
@@ -53,8 +80,8 @@ pub(super) struct Ack {
 #[serde(deny_unknown_fields)]
 pub(super) struct Publish<'a> {
     // Both were looked at before; they stand here so that they are not unknown.
-    #[serde(borrow, rename = "op")]
-    _op: Cow<'a, str>,
+    #[serde(rename = "op")]
+    _op: Op,
     #[serde(borrow, rename = "ref")]
     _reference: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -72,7 +99,7 @@ pub(super) struct Publish<'a> {
     #[serde(borrow)]
     data_base64: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    pub(super) events: Option<Vec<EventInput<'a>>>,
+    pub(super) events: Option<Vec<&'a RawValue>>,
 }
 
 /// `"data":null` is a payload; only an absent `data` is none.
@@ -81,6 +108,19 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&
 }
 
 impl<'a> Publish<'a> {
+    /// A member of a single event, where one stands beside `events`.
+    pub(super) fn single_member(&self) -> Option<&'static str> {
+        let members = [
+            ("channel", self.channel.is_some()),
+            ("data", self.data.is_some() || self.data_base64.is_some()),
+            ("id", self.id.is_some()),
+            ("key", self.key.is_some()),
+            ("headers", !self.headers.is_empty()),
+            ("content_type", self.content_type.is_some()),
+        ];
+        members.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+    }
+
     /// The one event of a publish that is no batch.
     pub(super) fn single(self) -> Result<EventInput<'a>, Invalid> {
         Ok(EventInput {
@@ -180,9 +220,4 @@ pub(super) fn published_batch(placed: &[Placed], reference: Option<&Value>) -> M
         }
     }
     text(&frame)
-}
-
-/// What is wrong with a frame that is not of the protocol.
-pub(super) fn malformed(error: &serde_json::Error) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "json-invalid", error.to_string())
 }

@@ -39,8 +39,12 @@ pub(super) async fn upgrade(
         .protocols([SUBPROTOCOL])
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_message_size(limits::MAX_FRAME_BYTES)
-        .max_frame_size(limits::MAX_FRAME_BYTES)
+        // Twice the limit is read before the connection is simply cut: up to there a close code can be told.
+        .max_message_size(2 * limits::MAX_FRAME_BYTES)
+        .max_frame_size(2 * limits::MAX_FRAME_BYTES)
         .on_failed_upgrade(|error| tracing::debug!(%error, "a WebSocket upgrade failed"))
-        .on_upgrade(move |socket| async move { Box::pin(Connection::new(api, socket).run(uri)).await })
+        .on_upgrade(move |socket| {
+            let streams = api.options.streams.clone();
+            streams.track_future(Box::pin(Connection::new(api, socket).run(uri)))
+        })
 }

@@ -29,6 +29,7 @@ pub(super) fn of_query(uri: &Uri) -> Result<Option<Asked>, Problem> {
     let mut query = Query::of(uri);
     let number = |number: Option<u64>| number.map(|number| u32::try_from(number).unwrap_or(u32::MAX));
     let asked = Subscribe {
+        _op: Default::default(),
         channels: query.list("channels"),
         subscriber: query.one("subscriber")?,
         from: query.one("from")?.map(Value::String),
@@ -46,6 +47,9 @@ pub(super) fn of_frame(frame: Subscribe) -> Result<Asked, Invalid> {
     let duration = |field, text: Option<String>| text.map(|text| parse_duration(field, &text)).transpose();
     if frame.batch.is_some_and(|batch| batch == 0 || batch > limits::MAX_FRAME_BATCH) {
         return Err(Invalid::new("batch", format!("must be 1 to {}", limits::MAX_FRAME_BATCH)));
+    }
+    if frame.window.is_some_and(|window| window == 0 || window > limits::MAX_WINDOW) {
+        return Err(Invalid::new("window", format!("must be 1 to {}", limits::MAX_WINDOW)));
     }
     let asked = Asked {
         filter: frame.channels.map(|patterns| Filter::parse(&patterns)).transpose()?,

@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::model::{Event, Filter, NewEvent, Offset, Span, SubscriberId, Timestamp};
 use async_trait::async_trait;
 use idempotency::Idempotency;
-use parking_lot::RwLockReadGuard;
+use parking_lot::{Mutex, RwLockReadGuard};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +38,8 @@ pub struct Local {
     vault: Vault,
     /// Opened to serve what is readable: nothing is written, views neither.
     read_only: bool,
-    /// Held for as long as the directory is ours.
-    _lock: Arc<dyn File>,
+    /// Held for as long as the directory is ours: until the engine is closed.
+    lock: Mutex<Option<Arc<dyn File>>>,
 }
 
 /// What the committing thread keeps up to date: the tail in memory and the channels' summaries.
@@ -184,5 +184,6 @@ impl Engine for Local {
         if !self.read_only {
             self.events.summaries.keep_sealed(&*self.fs, &self.events.summary_dir, self.log.segments());
         }
+        self.lock.lock().take();
     }
 }

@@ -11,6 +11,7 @@ use crate::ledger::{Entry, Ledger, Vault};
 use crate::log::{Cut, Damage, Failure, Log, LogError, LogKind, LogOptions, Nonces, Recover, recover};
 use crate::metrics::Metrics;
 use crate::model::Offset;
+use parking_lot::Mutex;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -128,7 +129,7 @@ impl Local {
         });
         let log = Log::start(events, Arc::clone(&hook), ids, options.clock.clone(), options.nonces())?;
         let ledger = Ledger::start(ledger, state, options.clock.clone(), options.nonces())?;
-        let engine = Local { fs, log_id, log, events: hook, ledger, vault, read_only, _lock: lock };
+        let engine = Local { fs, log_id, log, events: hook, ledger, vault, read_only, lock: Mutex::new(Some(lock)) };
         if !read_only {
             engine.say(new, &cuts)?;
             retention::forget(&engine, start)?;
