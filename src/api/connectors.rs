@@ -57,7 +57,8 @@ impl Input {
             if !retry.is_object() {
                 return Err(Invalid::new("retry", "must be an object: initial, max, give_up_after").into());
             }
-            let retry: RetryInput = body::object(&retry.to_string())?;
+            let retry: RetryInput = serde_json::from_value(retry)
+                .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "retry-invalid", format!("retry: {error}")))?;
             let duration = |text: Option<String>, default| -> Result<_, Invalid> {
                 text.map_or(Ok(default), |text| parse_duration("retry", &text))
             };

@@ -9,7 +9,8 @@ use crate::broker::{Broker, Error, Published};
 use crate::engine::Placed;
 use crate::model::{Channel, EventId, EventInput, Headers, Invalid, NewEvent, limits, write_string};
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -22,10 +23,9 @@ const HEADER_PREFIX: &str = "stentor-header-";
 pub(super) async fn one(
     State(api): State<Api>,
     Segment(channel): Segment,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, Problem> {
+    let (Parts { uri, headers, .. }, body) = request.into_parts();
     Query::of(&uri).end()?;
     let limit = api.broker.publish_limits().max_event_bytes;
     let channel_name = Channel::parse(&channel)?;

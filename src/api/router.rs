@@ -3,11 +3,13 @@
 use super::problem::Problem;
 use super::{Origins, connectors, export, health, origin, publish, read, receipts, subscribers, ws};
 use crate::broker::Broker;
+use crate::clock::Random;
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use std::any::Any;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -25,21 +27,30 @@ pub struct ApiOptions {
     pub streams: TaskTracker,
 }
 
-/// What every handler has.
+/// What every handler has. Cloned for each request, so it is one count and nothing more.
 #[derive(Clone)]
-pub(super) struct Api {
+pub(super) struct Api(Arc<Parts>);
+
+/// What is behind it.
+pub(super) struct Parts {
     pub(super) broker: Broker,
-    pub(super) options: Arc<ApiOptions>,
+    pub(super) options: ApiOptions,
     /// Cancelled when the broker begins to end: not ready any more, streams close.
     pub(super) draining: CancellationToken,
     /// Jitter for spreading closes.
-    pub(super) random: Arc<crate::clock::Random>,
+    pub(super) random: Random,
+}
+
+impl Deref for Api {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 /// The whole contract over HTTP. `draining` is cancelled when the broker is to end.
 pub fn router(broker: Broker, options: ApiOptions, draining: CancellationToken) -> Router {
-    let random = Arc::new(crate::clock::Random::from_machine());
-    let api = Api { broker, options: Arc::new(options), draining, random };
+    let api = Api(Arc::new(Parts { broker, options, draining, random: Random::from_machine() }));
     Router::new()
         .route("/v1/events", post(publish::many).get(read::range))
         // One path, two meanings: a channel to publish on, an offset to read.

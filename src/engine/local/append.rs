@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 /// One event on its way in.
 struct Entrant {
-    event: NewEvent,
+    /// There until it has its place: then the log has it.
+    event: Option<NewEvent>,
     body: Vec<u8>,
     hash: Option<u64>,
     /// How often its hash met another id's.
@@ -35,7 +36,13 @@ enum Tried {
 pub(super) async fn append(local: &Local, events: Vec<NewEvent>) -> Result<Vec<Placed>, AppendError> {
     let mut entrants: Vec<Entrant> = events
         .into_iter()
-        .map(|event| Entrant { body: encode_event(&event), hash: hash(&event.head, 0), salt: 0, placed: None, event })
+        .map(|event| Entrant {
+            body: encode_event(&event),
+            hash: hash(&event.head, 0),
+            salt: 0,
+            placed: None,
+            event: Some(event),
+        })
         .collect();
     loop {
         if entrants.iter().all(|entrant| entrant.placed.is_some()) {
@@ -73,7 +80,8 @@ fn try_append(local: &Local, entrants: &mut [Entrant]) -> Result<Tried, AppendEr
         let mut last = filling.next();
         for entrant in entrants.iter_mut().filter(|entrant| entrant.placed.is_none()) {
             left -= 1;
-            let pending = Pending { event: entrant.event.clone(), hash: entrant.hash };
+            let Some(event) = entrant.event.take() else { continue };
+            let pending = Pending { event, hash: entrant.hash };
             let offset = filling.push(RecordKind::Event, &entrant.body, left, now, pending);
             let time = filling.time();
             if let Some(hash) = entrant.hash {
@@ -97,16 +105,17 @@ async fn resolve(local: &Local, entrants: &mut [Entrant], hit: Hit) -> Result<()
     }
     let earlier = read_one(local, hit.offset).await?;
     let Some(entrant) = entrants.get_mut(hit.index) else { return Ok(()) };
+    let Some(event) = &entrant.event else { return Ok(()) };
     match earlier {
-        Some(earlier) if same_identity(&earlier.head, &entrant.event.head) => {
-            if !entrant.event.same_as(&earlier.head, &earlier.payload) {
+        Some(earlier) if same_identity(&earlier.head, &event.head) => {
+            if !event.same_as(&earlier.head, &earlier.payload) {
                 return Err(AppendError::Conflict { index: hit.index, offset: earlier.offset });
             }
             entrant.placed = Some(Placed { offset: earlier.offset, time: earlier.time, duplicate: true });
         }
         _ => {
             entrant.salt = entrant.salt.wrapping_add(1);
-            entrant.hash = hash(&entrant.event.head, entrant.salt);
+            entrant.hash = hash(&event.head, entrant.salt);
         }
     }
     Ok(())
