@@ -67,7 +67,11 @@ pub fn recover(fs: Arc<dyn Fs>, options: LogOptions) -> Result<Recovered, LogErr
     let (list, active) = walk.segments(&firsts, durable)?;
     walk.check_end(&list, durable)?;
     let Walk { damage, cut, log_id, .. } = walk;
-    let on_damage = if damage.is_empty() { OnDamage::Fail } else { OnDamage::Tell };
+    // Damage in sealed segments is met by readers only, long after this.
+    let on_damage = match options.recover {
+        Recover::Refuse => OnDamage::Fail,
+        Recover::ServeReadable => OnDamage::Tell,
+    };
     let log_id = log_id.unwrap_or(options.new_id);
     let segments = Arc::new(Segments::new(&dir, list, on_damage));
     if options.recover == Recover::ServeReadable {

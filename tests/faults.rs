@@ -1,0 +1,194 @@
+//! Damage is refused and named, served around only when asked; a failed sync is final; a full disk heals.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
+use std::path::Path;
+use std::sync::Arc;
+use stentor::engine::{AppendError, Budget, Engine, Local, LocalOptions, Opened};
+use stentor::fs::{Fault, MemoryFs};
+use stentor::log::{Failure, Recover};
+use stentor::model::{EventId, Filter, Headers, NewEvent, Offset, Span};
+
+fn options() -> LocalOptions {
+    LocalOptions {
+        event_segment_bytes: 4096,
+        ledger_segment_bytes: 4096,
+        fill_ahead: false,
+        ..LocalOptions::new("data")
+    }
+}
+
+fn open(fs: &MemoryFs, recover: Recover) -> Result<Opened, String> {
+    let options = LocalOptions { recover, ..options() };
+    Local::open(Arc::new(fs.clone()), &options).map_err(|error| error.to_string())
+}
+
+fn event(n: u64) -> NewEvent {
+    let payload = format!("[{n},\"{}\"]", "x".repeat(600));
+    NewEvent::check("key.a", EventId::Made([0; 16]), None, Headers::default(), None, payload.into()).unwrap()
+}
+
+async fn publish(engine: &Local, numbers: std::ops::Range<u64>) -> Result<(), AppendError> {
+    for n in numbers {
+        engine.append(vec![event(n)]).await?;
+    }
+    Ok(())
+}
+
+/// Offsets that can be read, and the gaps that are told.
+async fn read_all(engine: &Local) -> Result<(Vec<u64>, Vec<Span>), String> {
+    let filter = Arc::new(Filter::parse(&["key.*"]).unwrap());
+    let (mut at, mut events, mut gaps) = (engine.start(), Vec::new(), Vec::new());
+    while at < engine.end() {
+        let page = engine.read(Span::new(at, engine.end()), &filter, Budget::SESSION, None).await;
+        let page = page.map_err(|error| error.to_string())?;
+        assert!(page.next > at, "reading gets on");
+        gaps.extend(page.gap);
+        events.extend(page.events.iter().map(|event| event.offset.0));
+        at = page.next;
+    }
+    Ok((events, gaps))
+}
+
+/// A log of 12 events in several segments, closed; the disk and the names of its segments.
+async fn stored() -> (MemoryFs, Vec<std::path::PathBuf>) {
+    let fs = MemoryFs::new();
+    let engine = open(&fs, Recover::Refuse).unwrap().engine;
+    publish(&engine, 0..12).await.unwrap();
+    engine.close();
+    let here = Path::new("data/events");
+    let segments: Vec<_> = fs
+        .files()
+        .into_iter()
+        .map(|(path, _)| path)
+        .filter(|path| path.parent() == Some(here) && path.extension().is_some_and(|kind| kind == "seg"))
+        .collect();
+    assert!(segments.len() >= 3, "it rolled");
+    (fs, segments)
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_a_sealed_segment_is_named_by_file_byte_and_offsets_and_served_around_when_asked() {
+    // A start reads footers and the tail, not sealed segments: the damage is met by whoever reads there.
+    let (fs, segments) = stored().await;
+    // In the body of the second record of the first segment.
+    fs.flip(&segments[0], (1024 + 700 + 300) * 8);
+    let opened = open(&fs, Recover::Refuse).unwrap();
+    for _ in 0..2 {
+        let met = read_all(&opened.engine).await.unwrap_err();
+        for part in ["damage in", "00000000000000000000.seg", "at byte", "offsets 1 to 2"] {
+            assert!(met.contains(part), "each time (invariant 8): {part}: {met}");
+        }
+    }
+    opened.engine.close();
+    drop(opened);
+    let before = fs.files();
+    let opened = open(&fs, Recover::ServeReadable).unwrap();
+    let (events, gaps) = read_all(&opened.engine).await.unwrap();
+    assert_eq!(gaps, [Span::one(Offset(1))], "the damaged range is told as a gap");
+    assert_eq!(events, (0..12).filter(|n| *n != 1).collect::<Vec<u64>>());
+    let refused = publish(&opened.engine, 12..13).await.unwrap_err();
+    assert!(matches!(refused, AppendError::Failed(Failure::ReadOnly(_))), "{refused}");
+    opened.engine.close();
+    let kept = |files: Vec<(std::path::PathBuf, Vec<u8>)>| {
+        files.into_iter().filter(|(path, _)| path.starts_with("data/events")).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(before), kept(fs.files()), "the bytes are kept as they are (invariant 8)");
+    drop(opened);
+    // Without its views a start has to read every segment, and then it refuses.
+    for (path, _) in fs.files().into_iter().filter(|(path, _)| path.starts_with("data/views")) {
+        stentor::fs::Fs::remove(&fs, &path).unwrap();
+    }
+    let refused = open(&fs, Recover::Refuse).map(|_| ()).unwrap_err();
+    assert!(refused.contains("offsets 1 to 2"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_bad_record_before_later_groups_is_damage_and_a_missing_segment_a_hole() {
+    let (fs, segments) = stored().await;
+    fs.flip(segments.last().unwrap(), (1024 + 100) * 8);
+    let refused = open(&fs, Recover::Refuse).map(|_| ()).unwrap_err();
+    assert!(refused.contains("damage") || refused.contains("lost data"), "{refused}");
+    let (fs, segments) = stored().await;
+    stentor::fs::Fs::remove(&fs, &segments[1]).unwrap();
+    let refused = open(&fs, Recover::Refuse).map(|_| ()).unwrap_err();
+    assert!(refused.contains("hole"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_log_cut_at_a_record_is_lost_data_because_the_evidence_says_so() {
+    let (fs, segments) = stored().await;
+    let last = segments.last().unwrap();
+    let bytes = fs.files().into_iter().find(|(path, _)| path == last).unwrap().1;
+    stentor::fs::Fs::remove(&fs, last).unwrap();
+    fs.put(last, &bytes[..1024]);
+    let refused = open(&fs, Recover::Refuse).map(|_| ()).unwrap_err();
+    assert!(refused.contains("durable.meta"), "R6: {refused}");
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_nothing_is_acknowledged_and_reads_go_on() {
+    let fs = MemoryFs::new();
+    let engine = open(&fs, Recover::Refuse).unwrap().engine;
+    publish(&engine, 0..2).await.unwrap();
+    // Of a publish's calls the first writes and the second syncs.
+    fs.set_fault(Fault { fail_call: Some(fs.calls() + 1), ..Fault::default() });
+    let failed = publish(&engine, 2..3).await.unwrap_err();
+    assert!(matches!(failed, AppendError::Failed(Failure::Poisoned(_))), "{failed}");
+    fs.set_fault(Fault::default());
+    let after = publish(&engine, 3..4).await.unwrap_err();
+    assert!(matches!(after, AppendError::Failed(Failure::Poisoned(_))), "a failed sync is final (R7): {after}");
+    assert!(engine.refuses_events().is_some(), "health says so");
+    assert_eq!(read_all(&engine).await.unwrap().0, [0, 1]);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_publishes_keeps_reading_and_heals_by_itself() {
+    let fs = MemoryFs::new();
+    let engine = open(&fs, Recover::Refuse).unwrap().engine;
+    publish(&engine, 0..3).await.unwrap();
+    let used: u64 = fs.files().iter().map(|(_, bytes)| bytes.len() as u64).sum();
+    fs.set_fault(Fault { capacity: Some(used + 900), ..Fault::default() });
+    let mut kept = 3;
+    let failed = loop {
+        match publish(&engine, kept..kept + 1).await {
+            Ok(()) => kept += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(failed, AppendError::Failed(Failure::Full)), "507, and nothing written: {failed}");
+    assert_eq!(read_all(&engine).await.unwrap().0, (0..kept).collect::<Vec<_>>(), "reads go on (invariant 11)");
+    fs.set_fault(Fault::default());
+    publish(&engine, kept..kept + 4).await.unwrap();
+    engine.close();
+    drop(engine);
+    let again = open(&fs, Recover::Refuse).unwrap();
+    assert!(again.cuts.is_empty(), "no partial record remains");
+    assert_eq!(read_all(&again.engine).await.unwrap().0, (0..kept + 4).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_payload_that_holds_whole_segments_is_never_taken_for_records() {
+    let (fs, segments) = stored().await;
+    let segment = fs.files().into_iter().find(|(path, _)| *path == segments[0]).unwrap().1;
+    let fs = MemoryFs::new();
+    let options = LocalOptions { event_segment_bytes: 1 << 16, ..options() };
+    let engine = Local::open(Arc::new(fs.clone()), &options).unwrap().engine;
+    let planted = NewEvent::check(
+        "key.a",
+        EventId::Made([0; 16]),
+        None,
+        Headers::default(),
+        Some("application/octet-stream"),
+        segment.into(),
+    );
+    engine.append(vec![planted.unwrap()]).await.unwrap();
+    engine.close();
+    drop(engine);
+    // The record around it is bad, and it is the last: a torn tail, in which nothing may be found (R1).
+    let last = Path::new("data/events/00000000000000000000.seg");
+    let bytes = fs.files().into_iter().find(|(path, _)| path == last).unwrap().1;
+    fs.flip(last, (bytes.len() - 1) * 8);
+    let refused = Local::open(Arc::new(fs), &options).map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("durable.meta"), "only the evidence proves that it was there: {refused}");
+}
