@@ -14,64 +14,64 @@
 //! The modules stand in the order in which an event passes them. Each imports only from lower floors;
 //! `tests/house.rs` holds that. `docs/ARCHITECTURE.md` follows one event through the files.
 
-/// Floor 0: the words: offsets, events, channels and patterns, limits. No I/O, no async.
+// Floor 0: the words: offsets, events, channels and patterns, limits. No I/O, no async.
 pub mod model;
 
-/// Floor 1: the only way to a disk, with a disk in memory that fails in every way.
+// Floor 1: the only way to a disk, with a disk in memory that fails in every way.
 pub mod fs;
 
-/// Floor 1: time and chance.
+// Floor 1: time and chance.
 pub mod clock;
 
-/// Floor 1: the only place that knows bincode.
+// Floor 1: the only place that knows bincode.
 pub mod codec;
 
-/// Floor 1: what is counted.
+// Floor 1: what is counted.
 pub mod metrics;
 
-/// Floor 2: whom to wake.
+// Floor 2: whom to wake.
 pub mod notify;
 
-/// Floor 2: what is in flight, and what acks mean.
+// Floor 2: what is in flight, and what acks mean.
 pub mod ack;
 
-/// Floor 2: sled behind one table of typed keys.
+// Floor 2: sled behind one table of typed keys.
 pub mod view;
 
-/// Floor 3: the segmented log, its recovery, its group commit.
+// Floor 3: the segmented log, its recovery, its group commit.
 pub mod log;
 
-/// Floor 4: everything that happened, and its fold into state.
+// Floor 4: everything that happened, and its fold into state.
 pub mod ledger;
 
-/// Floor 5: where the logs live: in memory, on this disk.
+// Floor 5: where the logs live: in memory, on this disk.
 pub mod engine;
 
-/// Floor 5: how events leave over HTTP: request, signature, egress guard.
+// Floor 5: how events leave over HTTP: request, signature, egress guard.
 pub mod connector;
 
-/// Floor 6: the way in.
+// Floor 6: the way in.
 pub mod publish;
 
-/// Floor 6: the way out: sessions, workers, settling, supervision.
+// Floor 6: the way out: sessions, workers, settling, supervision.
 pub mod deliver;
 
-/// Floor 7: the broker as a library.
+// Floor 7: the broker as a library.
 pub mod broker;
 
-/// Floor 8: HTTP and WebSocket.
+// Floor 8: HTTP and WebSocket.
 pub mod api;
 
-/// Floor 8: diagnostics.
+// Floor 8: diagnostics.
 pub mod telemetry;
 
-/// Floor 9: defaults, file, environment, flags.
+// Floor 9: defaults, file, environment, flags.
 pub mod config;
 
-/// Floor 10: the command line.
+// Floor 10: the command line.
 pub mod cli;
 
-/// Beside the house: the client, which imports `model` alone.
+// Beside the house: the client, which imports `model` alone.
 pub mod client;
 
 #[cfg(doctest)]
