@@ -1,0 +1,89 @@
+"""The command line: results on stdout as NDJSON in a pipe, and the exit status that PROTOCOL.md section 11 gives."""
+
+import json
+
+from harness import stentor
+
+
+def lines(done):
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def run(broker, *arguments, status=0, **options):
+    done = stentor(*arguments, url=broker.url, check=False, **options)
+    assert done.returncode == status, f"{arguments}: {done.returncode} {done.stdout}{done.stderr}"
+    assert status == 0 or done.stderr.startswith(("stentor: ", "error: ")), f"one line says why: {done.stderr!r}"
+    return done
+
+
+def test_what_is_published_is_read_heard_acknowledged_and_on_record(broker, tmp_path):
+    run(broker, "publish", "key.activated", '{"n":0}', "--id", "a", "--key", "k", "--header", "x=y")
+    assert lines(run(broker, "publish", "key.activated", '{"n":0}', "--id", "a", "--key", "k", "--header", "x=y"))[0]["duplicate"]
+    run(broker, "publish", "key.activated", "-", input='{"n":1}')
+    batch = tmp_path / "batch.ndjson"
+    batch.write_text("".join(json.dumps({"channel": "other", "data": n}) + "\n" for n in range(2500)))
+    assert lines(run(broker, "publish", "--ndjson", batch)) == [{"published": 2500}]
+    assert [event["data"] for event in lines(run(broker, "read", "key.*"))] == [{"n": 0}, {"n": 1}]
+    assert len(lines(run(broker, "read"))) == 2502
+    heard = lines(run(broker, "subscribe", "key.*", "--as", "worker", "--from", "earliest", "--count", "2"))
+    assert [event["offset"] for event in heard] == [0, 1]
+    run(broker, "subscriber", "wait", "worker", "1")
+    assert lines(run(broker, "receipts", "--offset", "1"))[0]["state"] == "acked"
+    assert lines(run(broker, "receipts", "--subscriber", "worker"))[0]["outcome"] == "acked"
+    assert lines(run(broker, "subscriber", "show", "worker"))[0]["lag"] == 0
+    assert lines(run(broker, "subscriber", "seek", "worker", "0")) == [{"cursor": 0}]
+    assert lines(run(broker, "status"))[0]["end"] == 2502
+
+
+def test_a_command_that_ends_badly_gets_the_event_again(broker, tmp_path):
+    run(broker, "publish", "job", "1")
+    seen = tmp_path / "seen"
+    # Fails the first time, and leaves a trace by which it ends well the second.
+    command = f"cat >/dev/null; test -e {seen} || {{ touch {seen}; exit 1; }}"
+    run(broker, "subscribe", "job", "--as", "worker", "--from", "earliest", "--count", "1", "--exec", command)
+    run(broker, "subscriber", "wait", "worker", "0")
+    assert lines(run(broker, "receipts", "--subscriber", "worker"))[0]["attempts"] == 2
+
+
+def test_connectors_are_made_shown_stopped_moved_and_removed(broker):
+    made = lines(run(broker, "connector", "add", "ems", "--url", "http://127.0.0.1:9/hook", "policy.*",
+                     "--header", "Authorization: Bearer abc123", "--give-up-after", "9"))[0]
+    assert made["secret"].startswith("whsec_") and made["retry"]["give_up_after"] == 9
+    run(broker, "connector", "pause", "ems")
+    assert lines(run(broker, "connector", "show", "ems"))[0]["state"] == "paused"
+    run(broker, "connector", "resume", "ems")
+    run(broker, "connector", "seek", "ems", "earliest")
+    listed = run(broker, "connector", "ls")
+    assert [row["name"] for row in lines(listed)] == ["ems"] and "abc123" not in listed.stdout
+    run(broker, "connector", "rm", "ems")
+    run(broker, "connector", "show", "ems", status=3)
+
+
+def test_the_exit_status_says_how_it_ended(broker):
+    run(broker, "subscriber", "show", "nobody", status=3)
+    run(broker, "publish", "no such channel", "1", status=2)
+    run(broker, "publish", status=2)
+    run(broker, "publish", "a", "1", "--id", "x")
+    run(broker, "publish", "a", "2", "--id", "x", status=1)
+    run(broker, "subscribe", "a", "--as", "late", "--from", "earliest", "--count", "1")
+    run(broker, "subscriber", "seek", "late", "earliest")
+    run(broker, "subscriber", "wait", "late", "0", "--timeout", "100ms", status=4)
+    stentor_down = stentor("status", url="http://127.0.0.1:9", check=False)
+    assert stentor_down.returncode == 1 and "cannot be reached" in stentor_down.stderr
+
+
+def test_an_export_is_whole_from_a_broker_and_from_its_folder_and_verify_finds_what_is_missing(broker, tmp_path):
+    for n in range(5):
+        run(broker, "publish", "a", str(n))
+    one, two = tmp_path / "one.ndjson", tmp_path / "two.ndjson"
+    run(broker, "export", "--out", one)
+    run(broker, "verify", one)
+    assert run(broker, "verify", broker.data, status=1).stderr, "a broker holds it"
+    broker.stop()
+    run(broker, "export", "--out", two, "--data", broker.data)
+    assert one.read_bytes() == two.read_bytes()
+    run(broker, "verify", broker.data)
+    one.write_text("".join(one.read_text().splitlines(True)[:-1]))
+    found = lines(run(broker, "verify", one, status=1))
+    assert "last line is missing" in found[0]["detail"]
+    run(broker, "verify", tmp_path / "nothing", status=3)
