@@ -192,3 +192,36 @@ async fn a_payload_that_holds_whole_segments_is_never_taken_for_records() {
     let refused = Local::open(Arc::new(fs), &options).map(|_| ()).unwrap_err().to_string();
     assert!(refused.contains("durable.meta"), "only the evidence proves that it was there: {refused}");
 }
+
+#[tokio::test]
+async fn a_format_version_that_is_not_known_is_refused_and_nothing_is_touched() {
+    let (fs, segments) = stored().await;
+    let mut bytes = fs.files().into_iter().find(|(path, _)| *path == segments[0]).unwrap().1;
+    for copy in [0, 512] {
+        bytes[copy + 8] = 2;
+        let crc = crc32fast::hash(&bytes[copy..copy + 60]);
+        bytes[copy + 60..copy + 64].copy_from_slice(&crc.to_le_bytes());
+    }
+    fs.put(&segments[0], &bytes);
+    let events = |fs: &MemoryFs| -> Vec<_> {
+        fs.files().into_iter().filter(|(path, _)| path.starts_with("data/events")).collect()
+    };
+    let before = events(&fs);
+    for recover in [Recover::Refuse, Recover::ServeReadable] {
+        let refused = open(&fs, recover).map(|_| ()).unwrap_err();
+        assert!(refused.contains("format version 2 is not known"), "R11: {refused}");
+    }
+    assert!(before == events(&fs), "nothing of it is touched");
+}
+
+#[tokio::test]
+async fn with_a_damaged_ledger_events_are_still_read_and_nothing_is_acknowledged() {
+    let (fs, _) = stored().await;
+    let ledger = Path::new("data/ledger/00000000000000000000.seg");
+    fs.flip(ledger, (1024 + 48) * 8);
+    let refused = open(&fs, Recover::Refuse).map(|_| ()).unwrap_err();
+    assert!(refused.contains("data/ledger"), "{refused}");
+    let opened = open(&fs, Recover::ServeReadable).unwrap();
+    assert_eq!(read_all(&opened.engine).await.unwrap().0, (0..12).collect::<Vec<_>>());
+    assert!(matches!(opened.engine.refuses_entries(), Some(Failure::ReadOnly(_))), "anonymous reads only (R5)");
+}

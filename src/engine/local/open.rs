@@ -7,7 +7,7 @@ use super::{Events, Local, retention, summary_file};
 use crate::clock::{Clock, Random};
 use crate::engine::{Engine, EngineError};
 use crate::fs::{Fs, Open};
-use crate::ledger::{Entry, Ledger, Vault};
+use crate::ledger::{Entry, Ledger, State, Vault};
 use crate::log::{Cut, Damage, Failure, Log, LogError, LogKind, LogOptions, Nonces, Recover, recover};
 use crate::metrics::Metrics;
 use crate::model::Offset;
@@ -90,7 +90,14 @@ impl Local {
     pub fn open(fs: Arc<dyn Fs>, options: &LocalOptions) -> Result<Opened, EngineError> {
         let lock = lock(&*fs, &options.data)?;
         let ledger = recover(Arc::clone(&fs), options.log(LogKind::Ledger))?;
-        let state = Ledger::fold(&ledger)?;
+        let state = match Ledger::fold(&ledger) {
+            Err(error) if options.recover == Recover::ServeReadable => {
+                // Without it nobody's cursor is known: anonymous reads only (R5).
+                tracing::error!(%error, "the ledger cannot be read; serving events without it");
+                State::default()
+            }
+            other => other?,
+        };
         let start = state.start;
         let proven = state.proven;
         let events = recover(Arc::clone(&fs), LogOptions { start, proven, ..options.log(LogKind::Events) })?;
