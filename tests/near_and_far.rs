@@ -95,3 +95,24 @@ proptest! {
         runtime.block_on(run(memory, moves))?;
     }
 }
+
+#[tokio::test]
+async fn what_was_acknowledged_before_a_listener_came_reaches_it_before_its_caught_up() {
+    // The story: a publish was answered, the hub had not handed it over yet, and a listener who came in that
+    // moment was told "caught up" at offset 0, and got the event afterwards.
+    use stentor::engine::{Engine, Memory};
+    let engine: std::sync::Arc<dyn Engine> = std::sync::Arc::new(Memory::new(stentor::clock::Clock::Machine));
+    let hub = stentor::notify::Hub::new(Offset::ZERO);
+    engine.append(vec![event("mine.a", "0"), event("other", "1")]).await.unwrap();
+    let filter = std::sync::Arc::new(Filter::parse(&["mine.*"]).unwrap());
+    let mut source = stentor::deliver::Source::new(std::sync::Arc::clone(&engine), hub.clone(), filter, Offset::ZERO);
+    let first = source.next().await.unwrap();
+    assert!(matches!(&first, Step::Event(event) if event.offset == Offset(0)), "{first:?}");
+    let second = source.next().await.unwrap();
+    assert!(matches!(second, Step::CaughtUp(Offset(2))), "{second:?}");
+    // What the hub is late with is not given again; what is new comes.
+    engine.append(vec![event("mine.a", "2")]).await.unwrap();
+    hub.hand_over(&engine.recent(Offset(0)).unwrap(), Offset(3));
+    let third = source.next().await.unwrap();
+    assert!(matches!(&third, Step::Event(event) if event.offset == Offset(2)), "{third:?}");
+}

@@ -44,6 +44,9 @@ pub struct Source {
     /// A read under way: kept here, so that whoever stops waiting loses nothing.
     reading: Option<Reading>,
     near: Option<Registration>,
+    /// Where the hand-over takes over: the log's end when this session registered. The hub may be behind it
+    /// still, and what was acknowledged before a listener came must not come after its "caught up".
+    live_from: Offset,
     told_caught_up: bool,
 }
 
@@ -62,6 +65,7 @@ impl Source {
             hint: None,
             reading: None,
             near: None,
+            live_from: from,
             told_caught_up: false,
         }
     }
@@ -121,9 +125,12 @@ impl Source {
                 if behind > NEAR {
                     return None;
                 }
-                self.near = Some(self.hub.register(Arc::clone(&self.filter), Arc::clone(&self.filled)));
+                let near = self.hub.register(Arc::clone(&self.filter), Arc::clone(&self.filled));
+                // Read after registering: from here on everything is handed over.
+                self.live_from = near.from().max(self.engine.end());
+                self.near = Some(near);
             }
-            let near = self.near.as_ref().filter(|near| near.from() <= self.position)?;
+            let near = self.near.as_ref().filter(|_| self.live_from <= self.position)?;
             if !self.told_caught_up {
                 self.told_caught_up = true;
                 return Some(Step::CaughtUp(self.position));
@@ -151,14 +158,14 @@ impl Source {
 
     /// Whether everything below the hand-over was given.
     fn is_near(&self) -> bool {
-        self.near.as_ref().is_some_and(|near| near.from() <= self.position)
+        self.near.is_some() && self.live_from <= self.position
     }
 
     async fn read(&mut self) -> Result<Page, EngineError> {
         let reading = match &mut self.reading {
             Some(reading) => reading,
             none => {
-                let to = self.near.as_ref().map_or_else(|| self.engine.end(), Registration::from);
+                let to = if self.near.is_some() { self.live_from } else { self.engine.end() };
                 let (engine, filter) = (Arc::clone(&self.engine), Arc::clone(&self.filter));
                 let (span, hint) = (Span::new(self.position, to), self.hint);
                 none.insert(Box::pin(async move { engine.read(span, &filter, Budget::SESSION, hint).await }))
