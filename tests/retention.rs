@@ -12,7 +12,7 @@ use stentor::model::{Filter, Kind, Name, Offset, Place, SubscriberSettings};
 fn options(folder: &std::path::Path, max_bytes: Option<u64>) -> Options {
     Options {
         event_segment_bytes: 4096,
-        retention: RetentionLimits { max_age: None, max_bytes },
+        retention: RetentionLimits { max_bytes, ..RetentionLimits::default() },
         ..Options::new(folder)
     }
 }

@@ -14,6 +14,7 @@ use crate::model::{Offset, Span, SubscriberId, Timestamp};
 use crate::view::{Key, Table, View, ViewError};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +22,14 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// How long a question waits for the view.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Name and number of seeks of everybody who was met in a batch.
+type People = HashMap<SubscriberId, (String, u64)>;
+/// What a batch puts into the view, and what it takes out.
+type Rows = Vec<(Key, Option<Vec<u8>>)>;
 
 /// One receipt as stored in the view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +43,8 @@ pub(super) struct Row {
     pub(super) status: Option<u16>,
     pub(super) latency_ms: Option<u32>,
     pub(super) reason: Option<String>,
+    /// Seeks of the subscriber before it; part of a key.
+    seeks: u64,
 }
 
 impl Row {
@@ -218,6 +226,10 @@ impl Shared {
         let view = self.view.read();
         let view = view.as_ref().ok_or_else(ViewError::closed)?;
         let from = Offset(view.applied_through()?);
+        if from > Offset::ZERO && from < self.engine.state().ledger_start {
+            // What lay between is gone, and with it names and seeks: made again, it has them from the snapshot.
+            return Err(ViewError::closed());
+        }
         let (entries, next) = self.engine.history(from).map_err(|error| ViewError::new(&error))?;
         if next <= from {
             self.applied.send_replace(from);
@@ -225,7 +237,15 @@ impl Shared {
         }
         let mut rows = Vec::new();
         // Within a block a name or seek may be newer than what the view holds.
-        let mut people: std::collections::HashMap<SubscriberId, (String, u64)> = std::collections::HashMap::new();
+        let mut people = People::new();
+        if from == Offset::ZERO {
+            // Who was made before the oldest entry kept is in no entry any more, but in the snapshot there.
+            let (state, _) = self.engine.history_begins().map_err(|error| ViewError::new(&error))?;
+            for subscriber in state.subscribers() {
+                let known = (subscriber.name.to_string(), u64::from(subscriber.seeks));
+                remember(subscriber.id, known, &mut people, &mut rows);
+            }
+        }
         for recorded in entries {
             self.rows_of(view, &recorded, &mut people, &mut rows)?;
         }
@@ -235,51 +255,31 @@ impl Shared {
     }
 
     /// Name and number of seeks of a subscriber, as of the entry being applied.
-    fn person(
-        &self,
-        view: &View,
-        id: SubscriberId,
-        people: &mut std::collections::HashMap<SubscriberId, (String, u64)>,
-    ) -> Result<(String, u64), ViewError> {
+    fn person(&self, view: &View, id: SubscriberId, people: &mut People) -> Result<(String, u64), ViewError> {
         if let Some(known) = people.get(&id) {
             return Ok(known.clone());
         }
         let stored = view.get(&Key::new(Table::Names, &[id.0]))?;
         let stored = stored.and_then(|bytes| codec::decode::<(String, u64)>(VERSION, &bytes).ok());
-        // Where the ledger's oldest segments have been retired, the fold still knows who is there.
-        let known = stored
-            .or_else(|| self.engine.state().get(id).map(|s| (s.name.to_string(), u64::from(s.seeks))))
-            .unwrap_or_else(|| (format!("deleted-{id}"), 0));
+        let known = stored.unwrap_or_else(|| (format!("deleted-{id}"), 0));
         people.insert(id, known.clone());
         Ok(known)
     }
 
-    fn rows_of(
-        &self,
-        view: &View,
-        recorded: &Recorded,
-        people: &mut std::collections::HashMap<SubscriberId, (String, u64)>,
-        rows: &mut Vec<(Key, Option<Vec<u8>>)>,
-    ) -> Result<(), ViewError> {
+    fn rows_of(&self, view: &View, recorded: &Recorded, people: &mut People, rows: &mut Rows) -> Result<(), ViewError> {
         let Recorded { offset, time, entry } = recorded;
-        let remember = |id: SubscriberId,
-                        known: (String, u64),
-                        people: &mut std::collections::HashMap<_, _>,
-                        rows: &mut Vec<_>| {
-            rows.push((Key::new(Table::Names, &[id.0]), Some(codec::encode(VERSION, &known))));
-            people.insert(id, known);
-        };
         match entry {
             Entry::Made { id, name, .. } => remember(*id, (name.to_string(), 0), people, rows),
             Entry::Sought { id, .. } => {
                 let (name, seeks) = self.person(view, *id, people)?;
                 remember(*id, (name, seeks + 1), people, rows);
             }
+            Entry::LedgerRetired { start } => forget_below(view, *start, rows)?,
             _ => {}
         }
         for (n, receipt) in receipts_of(entry).into_iter().enumerate() {
             let (name, seeks) = self.person(view, receipt.id, people)?;
-            let row = Row { name, time: *time, ..receipt };
+            let row = Row { name, time: *time, seeks, ..receipt };
             let (at, n) = (offset.0, n as u64);
             rows.push((Key::new(Table::BySubscriber, &[row.id.0, at, n]), Some(Vec::new())));
             rows.push((Key::new(Table::Coverage, &[row.id.0, seeks, row.span.to.0, at, n]), Some(Vec::new())));
@@ -295,6 +295,37 @@ impl Shared {
     }
 }
 
+/// Takes out what retention took from the ledger.
+fn forget_below(view: &View, start: Offset, rows: &mut Rows) -> Result<(), ViewError> {
+    let mut gone = Vec::new();
+    let all = Key::new(Table::Receipts, &[]);
+    view.scan(&all, &all, |key, value| {
+        let (Some(at), Some(n)) = (Key::number(key, 0), Key::number(key, 1)) else { return true };
+        if at >= start.0 {
+            return false;
+        }
+        if let Some(row) = Row::decode(value) {
+            let coverage = [row.id.0, row.seeks, row.span.to.0, at, n];
+            gone.push((Key::new(Table::BySubscriber, &[row.id.0, at, n]), None));
+            gone.push((Key::new(Table::Coverage, &coverage), None));
+            if row.outcome == Outcome::Dead {
+                gone.push((Key::new(Table::DeadLetters, &[row.id.0, row.span.from.0]), None));
+            }
+        }
+        gone.push((Key::new(Table::Receipts, &[at, n]), None));
+        true
+    })?;
+    // First, so that what this batch adds under the same key stays.
+    rows.splice(0..0, gone);
+    Ok(())
+}
+
+/// Writes down a subscriber's name and seeks.
+fn remember(id: SubscriberId, known: (String, u64), people: &mut People, rows: &mut Rows) {
+    rows.push((Key::new(Table::Names, &[id.0]), Some(codec::encode(VERSION, &known))));
+    people.insert(id, known);
+}
+
 /// The receipts that an entry is; spans in which nothing was sent are none.
 fn receipts_of(entry: &Entry) -> Vec<Row> {
     let row = |id: &SubscriberId, span: Span, outcome, attempts| Row {
@@ -307,6 +338,7 @@ fn receipts_of(entry: &Entry) -> Vec<Row> {
         status: None,
         latency_ms: None,
         reason: None,
+        seeks: 0,
     };
     match entry {
         Entry::Acked { id, spans, status, latency_ms, .. } => spans

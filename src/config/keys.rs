@@ -150,6 +150,14 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "retention.receipts",
+        help: "ledger segments, and the receipts in them, go whose newest entry is older, as in 400d; never if absent",
+        set: |c, v| {
+            c.retention.receipts = Some(duration(v)?);
+            Ok(())
+        },
+    },
+    Key {
         name: "limits.max_event_size",
         help: "bytes of one payload, at most 1MiB",
         set: |c, v| {

@@ -183,6 +183,10 @@ impl Engine for Memory {
         self.ledger_end.subscribe()
     }
 
+    fn history_begins(&self) -> Result<(State, Offset), LedgerError> {
+        Ok((State::default(), Offset::ZERO))
+    }
+
     fn history(&self, from: Offset) -> Result<(Vec<Recorded>, Offset), LedgerError> {
         let ledger = self.ledger.read();
         let entries = ledger.get(from.0 as usize..).unwrap_or_default().to_vec();

@@ -99,6 +99,12 @@ pub trait Engine: Send + Sync + 'static {
     /// The end of the ledger, as it moves.
     fn follow_ledger(&self) -> watch::Receiver<Offset>;
 
+    /// Where the kept ledger entries begin, and the fold of all before them. Blocking.
+    ///
+    /// # Errors
+    /// Damage.
+    fn history_begins(&self) -> Result<(State, Offset), LedgerError>;
+
     /// Committed ledger entries from `from` on, some of them, and where to go on. Blocking.
     ///
     /// # Errors
@@ -114,7 +120,8 @@ pub trait Engine: Send + Sync + 'static {
     /// Why nothing enters the ledger, where that is so.
     fn refuses_entries(&self) -> Option<Failure>;
 
-    /// What is due from time to time: keeps views, and removes the oldest events as far as the limits say.
+    /// What is due from time to time: keeps views, and removes the oldest events and receipts as far as the
+    /// limits say.
     /// Tells the new start where it moved. Blocking.
     ///
     /// # Errors

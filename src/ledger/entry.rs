@@ -131,6 +131,11 @@ pub enum Entry {
         /// Its bytes.
         bytes: u64,
     },
+    /// The ledger's own entries below are no longer kept. Written before any file goes.
+    LedgerRetired {
+        /// The oldest entry kept.
+        start: Offset,
+    },
 }
 
 /// What a name stands for.

@@ -104,6 +104,8 @@ pub struct State {
     pub start: Offset,
     /// The event log was durable at least up to here, or an entry would not say what it says (R6).
     pub proven: Offset,
+    /// The oldest ledger entry kept.
+    pub ledger_start: Offset,
     subscribers: BTreeMap<SubscriberId, Subscriber>,
     #[serde(skip)]
     by_name: HashMap<Name, SubscriberId>,
@@ -162,6 +164,7 @@ impl State {
                     subscriber.done.retain_from(subscriber.floor);
                 }
             }
+            Entry::LedgerRetired { start } => self.ledger_start = self.ledger_start.max(*start),
             Entry::Cut { .. } => {}
             Entry::Changed { id, .. }
             | Entry::Acked { id, .. }
@@ -259,6 +262,7 @@ fn happened(subscriber: &mut Subscriber, entry: &Entry, time: Timestamp) {
         | Entry::Made { .. }
         | Entry::Deleted { .. }
         | Entry::Retired { .. }
+        | Entry::LedgerRetired { .. }
         | Entry::Cut { .. } => {}
     }
 }

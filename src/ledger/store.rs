@@ -4,8 +4,11 @@ use super::entry::Entry;
 use super::error::LedgerError;
 use super::state::State;
 use crate::clock::Clock;
-use crate::log::{Committed, Failure, Filling, Hook, Log, Nonces, Record, RecordKind, Recovered, Ticket};
-use crate::model::{Offset, SubscriberId, Timestamp, limits};
+use crate::log::{
+    Committed, Damage, Failure, Filling, Hook, Log, LogError, Nonces, Record, RecordKind, Recovered, Segment, Segments,
+    Ticket,
+};
+use crate::model::{Offset, Span, SubscriberId, Timestamp, limits};
 use parking_lot::{RwLock, RwLockReadGuard};
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,12 +64,7 @@ impl Ledger {
     pub fn fold(recovered: &Recovered) -> Result<State, LedgerError> {
         let segments = recovered.segments();
         let Some(newest) = segments.list().pop() else { return Ok(State::default()) };
-        let mut state = match newest.snapshot()? {
-            Some(bytes) => {
-                State::decode(&bytes).map_err(|source| LedgerError::Snapshot { offset: newest.first(), source })?
-            }
-            None => State::default(),
-        };
+        let mut state = snapshot(&newest)?;
         let (mut at, mut hint) = (newest.first(), None);
         while at < segments.end() {
             let block = segments.read(at, hint, limits::READ_BLOCK_BYTES)?;
@@ -75,6 +73,16 @@ impl Ledger {
                 state.apply(&recorded.entry, recorded.time);
             }
             (at, hint) = (block.next, block.hint);
+        }
+        let oldest = segments.start();
+        if oldest > state.ledger_start {
+            return Err(LogError::from(Damage {
+                path: segments.dir().to_owned(),
+                position: 0,
+                span: Span::new(state.ledger_start, oldest),
+                detail: "the ledger's oldest segments are missing, and no retention took them".to_owned(),
+            })
+            .into());
         }
         Ok(state)
     }
@@ -130,6 +138,23 @@ impl Ledger {
         Ok((block.records.iter().map(decode).collect::<Result<_, _>>()?, block.next))
     }
 
+    /// Where the kept entries begin, and the fold of all before them.
+    ///
+    /// # Errors
+    /// A snapshot that cannot be read.
+    pub fn oldest(&self) -> Result<(State, Offset), LedgerError> {
+        match self.log.segments().list().first() {
+            Some(oldest) => Ok((snapshot(oldest)?, oldest.first())),
+            None => Ok((State::default(), Offset::ZERO)),
+        }
+    }
+
+    /// Its segments.
+    #[must_use]
+    pub fn segments(&self) -> &Arc<Segments> {
+        self.log.segments()
+    }
+
     /// The end of the ledger, as it moves.
     #[must_use]
     pub fn committed(&self) -> watch::Receiver<Offset> {
@@ -146,6 +171,12 @@ impl Ledger {
     pub fn close(&self) {
         self.log.close();
     }
+}
+
+/// The state that a segment begins with.
+fn snapshot(segment: &Segment) -> Result<State, LedgerError> {
+    let Some(bytes) = segment.snapshot()? else { return Ok(State::default()) };
+    State::decode(&bytes).map_err(|source| LedgerError::Snapshot { offset: segment.first(), source })
 }
 
 fn push(filling: &mut Filling<Fold>, entries: Vec<Entry>, now: Timestamp) -> Ticket {

@@ -36,7 +36,7 @@ pub use recover::{Cut, Recovered, recover};
 pub use segment::Footer;
 pub use segments::{Block, Hint, OnDamage, Record, Segment, Segments};
 pub use verify::{Finding, Verified, Visit, verify};
-pub use writer::{Group, Snapshot, Writer, remove_retired};
+pub use writer::{Group, Snapshot, Writer, remove_retired, set_aside_returned};
 
 use crate::model::{Offset, limits};
 use std::path::PathBuf;
@@ -100,8 +100,9 @@ pub struct LogOptions {
     pub recover: Recover,
     /// Whether the next segment is filled ahead on a thread of its own.
     pub fill_ahead: bool,
-    /// The lowest offset that must still be there.
-    pub start: Offset,
+    /// The lowest offset that must still be there. Where nothing is said it is the oldest that is there, and
+    /// the owner checks it: a ledger says itself where it begins.
+    pub start: Option<Offset>,
     /// The log was durable at least up to here, by evidence that lies elsewhere (R6).
     pub proven: Offset,
 }
@@ -121,7 +122,7 @@ impl LogOptions {
             },
             recover: Recover::Refuse,
             fill_ahead: true,
-            start: Offset::ZERO,
+            start: None,
             proven: Offset::ZERO,
         }
     }

@@ -1,6 +1,7 @@
 //! The names of a log's files: made here, read here, nowhere else.
 
 use crate::model::Offset;
+use std::path::Path;
 
 /// The segment that is being filled ahead and has no place in the log yet.
 pub(crate) const NEXT: &str = "next.tmp";
@@ -22,6 +23,12 @@ pub(crate) fn parse_segment(name: &str) -> Option<Offset> {
 /// The name under which bytes cut from a segment are kept aside. The same cut gives the same name.
 pub(crate) fn quarantined(log: &str, first: Offset, position: u64, crc: u32) -> String {
     format!("{log}-{:020}-{position}-{crc:08x}.tail", first.0)
+}
+
+/// The name under which a segment is kept aside that retention had taken and that came back.
+pub(crate) fn returned(dir: &Path, first: Offset) -> String {
+    let log = dir.file_name().unwrap_or_default().to_string_lossy();
+    format!("{log}-{}", segment(first))
 }
 
 #[cfg(test)]

@@ -60,7 +60,8 @@ pub fn recover(fs: Arc<dyn Fs>, options: LogOptions) -> Result<Recovered, LogErr
     let mut firsts: Vec<Offset> =
         fs.list(&dir).map_err(LogError::io(&dir))?.iter().filter_map(|name| names::parse_segment(name)).collect();
     firsts.sort_unstable();
-    let mut walk = Walk { fs: &*fs, options: &options, damage: Vec::new(), cut: None, log_id: None };
+    let start = options.start.or_else(|| firsts.first().copied()).unwrap_or_default();
+    let mut walk = Walk { fs: &*fs, options: &options, start, damage: Vec::new(), cut: None, log_id: None };
     let noted = walk.durable(&firsts)?;
     let durable = noted.map(|(durable, _)| durable);
     walk.log_id = durable.map(|durable| durable.log_id);
@@ -93,6 +94,8 @@ pub fn recover(fs: Arc<dyn Fs>, options: LogOptions) -> Result<Recovered, LogErr
 struct Walk<'a> {
     fs: &'a dyn Fs,
     options: &'a LogOptions,
+    /// The lowest offset that must be there.
+    start: Offset,
     damage: Vec<Damage>,
     cut: Option<Cut>,
     log_id: Option<[u8; 16]>,
@@ -160,15 +163,15 @@ impl Walk<'_> {
                 }
             };
             // Below the start files may be missing: retention was on its way when the process ended.
-            expected = Some(extent.next).filter(|next| *next > self.options.start);
+            expected = Some(extent.next).filter(|next| *next > self.start);
             let Found { header, path, file, .. } = found;
             list.push(Arc::new(Segment { header, path, file, extent: RwLock::new(extent), index: RwLock::new(None) }));
         }
-        let oldest = list.iter().find(|segment| segment.next() > self.options.start);
+        let oldest = list.iter().find(|segment| segment.next() > self.start);
         if let Some(oldest) = oldest
-            && oldest.first() > self.options.start
+            && oldest.first() > self.start
         {
-            let span = Span::new(self.options.start, oldest.first());
+            let span = Span::new(self.start, oldest.first());
             self.met(Damage {
                 path: oldest.path.clone(),
                 position: 0,

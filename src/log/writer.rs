@@ -19,6 +19,7 @@ use crate::model::{Offset, Timestamp};
 use parking_lot::RwLock;
 use sha2::{Digest, Sha256};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Records that become durable together: encoded, but for the header CRC, which needs the segment's nonce.
@@ -271,7 +272,7 @@ impl Writer {
     }
 
     /// The first failure ends the writer, and its reason is kept (R7).
-    fn poison(&mut self, path: &std::path::Path, what: &str, error: &io::Error) -> Failure {
+    fn poison(&mut self, path: &Path, what: &str, error: &io::Error) -> Failure {
         let why: Arc<str> = format!("{what} of {} failed: {error}", path.display()).into();
         tracing::error!(%why, "the log takes no further writes");
         Failure::Poisoned(Arc::clone(self.poisoned.get_or_insert(why)))
@@ -293,6 +294,24 @@ pub fn remove_retired(fs: &dyn Fs, segments: &Segments, to: Offset) -> Result<Ve
         fs.sync_dir(segments.dir()).map_err(LogError::io(segments.dir()))?;
     }
     Ok(gone)
+}
+
+/// Sets segments aside that lie wholly below `to` and were gone already: retention takes one at a time, and the
+/// last one it took may still be there after a crash, but none from before it. The newest stays.
+///
+/// # Errors
+/// The file system's.
+pub fn set_aside_returned(fs: &dyn Fs, segments: &Segments, quarantine: &Path, to: Offset) -> Result<(), LogError> {
+    while let Some(oldest) = segments.oldest_below(Offset(to.0.saturating_sub(1))) {
+        let name = names::returned(segments.dir(), oldest.first());
+        fs.create_dir(quarantine).map_err(LogError::io(quarantine))?;
+        fs.rename(&oldest.path, &quarantine.join(&name)).map_err(LogError::io(&oldest.path))?;
+        fs.sync_dir(quarantine).map_err(LogError::io(quarantine))?;
+        fs.sync_dir(segments.dir()).map_err(LogError::io(segments.dir()))?;
+        tracing::warn!(segment = %oldest.path.display(), name, "a segment that retention had taken came back; set aside");
+        segments.forget_oldest();
+    }
+    Ok(())
 }
 
 fn snapshot_record(nonce: u64, first: Offset, time: Timestamp, body: &[u8]) -> Vec<u8> {

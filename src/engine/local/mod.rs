@@ -36,6 +36,8 @@ pub struct Local {
     events: Arc<Events>,
     ledger: Ledger,
     vault: Vault,
+    /// Where files are kept that do not belong.
+    quarantine: PathBuf,
     /// Opened to serve what is readable: nothing is written, views neither.
     read_only: bool,
     /// Held for as long as the directory is ours: until the engine is closed.
@@ -158,6 +160,9 @@ impl Engine for Local {
     fn follow_ledger(&self) -> watch::Receiver<Offset> {
         self.ledger.committed()
     }
+    fn history_begins(&self) -> Result<(State, Offset), LedgerError> {
+        self.ledger.oldest()
+    }
     fn history(&self, from: Offset) -> Result<(Vec<Recorded>, Offset), LedgerError> {
         self.ledger.read(from)
     }
@@ -175,6 +180,7 @@ impl Engine for Local {
             return Ok(None);
         }
         self.events.summaries.keep_sealed(&*self.fs, &self.events.summary_dir, self.log.segments());
+        retention::retire_ledger(self, limits, now)?;
         retention::retire(self, limits, now)
     }
 

@@ -100,7 +100,8 @@ impl Local {
         };
         let start = state.start;
         let proven = state.proven;
-        let events = recover(Arc::clone(&fs), LogOptions { start, proven, ..options.log(LogKind::Events) })?;
+        let events =
+            recover(Arc::clone(&fs), LogOptions { start: Some(start), proven, ..options.log(LogKind::Events) })?;
         let log_id = events.log_id();
         if state.event_log.is_some_and(|belongs| belongs != log_id) {
             return Err(EngineError::Mismatched);
@@ -136,10 +137,20 @@ impl Local {
         });
         let log = Log::start(events, Arc::clone(&hook), ids, options.clock.clone(), options.nonces())?;
         let ledger = Ledger::start(ledger, state, options.clock.clone(), options.nonces())?;
-        let engine = Local { fs, log_id, log, events: hook, ledger, vault, read_only, lock: Mutex::new(Some(lock)) };
+        let engine = Local {
+            fs,
+            log_id,
+            log,
+            events: hook,
+            ledger,
+            vault,
+            quarantine: options.data.join("quarantine"),
+            read_only,
+            lock: Mutex::new(Some(lock)),
+        };
         if !read_only {
             engine.say(new, &cuts)?;
-            retention::forget(&engine, start)?;
+            retention::tidy(&engine)?;
         }
         Ok(Opened { engine, cuts, damage })
     }

@@ -4,17 +4,19 @@ use super::Local;
 use super::summary::Summaries;
 use crate::engine::{Engine, EngineError};
 use crate::ledger::Entry;
-use crate::log::remove_retired;
+use crate::log::{remove_retired, set_aside_returned};
 use crate::model::{Offset, Span, Timestamp};
 use std::time::Duration;
 
-/// How long and how much is kept; for ever where nothing is said.
+/// How long and how much is kept, of events and of what happened to them; for ever where nothing is said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RetentionLimits {
     /// Segments whose newest event is older go.
     pub max_age: Option<Duration>,
     /// The oldest segments go while more bytes than this are kept.
     pub max_bytes: Option<u64>,
+    /// Ledger segments, and the receipts in them, go whose newest entry is older.
+    pub receipts: Option<Duration>,
 }
 
 /// Segments that may go in one round. Rounds are a second apart, so that a clock that jumped
@@ -43,6 +45,36 @@ pub(super) fn retire(local: &Local, limits: RetentionLimits, now: Timestamp) -> 
     forget(local, to)?;
     tracing::info!(from = %start, %to, "retention removed the oldest events");
     Ok(Some(to))
+}
+
+/// Lets the oldest ledger segment go, where the limits say so. Each begins with the fold of all before it, so
+/// nothing but old receipts goes with it.
+pub(super) fn retire_ledger(local: &Local, limits: RetentionLimits, now: Timestamp) -> Result<(), EngineError> {
+    let Some(age) = limits.receipts else { return Ok(()) };
+    let list = local.ledger.segments().list();
+    let [oldest, _, ..] = list.as_slice() else { return Ok(()) };
+    if now.since(oldest.last_time()) <= age {
+        return Ok(());
+    }
+    let start = oldest.next();
+    super::open::wait_blocking(local.ledger.record(vec![Entry::LedgerRetired { start }])?.durable())?;
+    remove_retired(&*local.fs, local.ledger.segments(), start)?;
+    tracing::info!(%start, "retention removed the oldest receipts");
+    Ok(())
+}
+
+/// Sees to files from below the start at an opening: one that retention was about to remove goes, one that
+/// has come back from elsewhere is set aside.
+pub(super) fn tidy(local: &Local) -> Result<(), EngineError> {
+    let (start, ledger_start) = {
+        let state = local.ledger.state();
+        (state.start, state.ledger_start)
+    };
+    for (segments, to) in [(local.log.segments(), start), (local.ledger.segments(), ledger_start)] {
+        set_aside_returned(&*local.fs, segments, &local.quarantine, to)?;
+    }
+    remove_retired(&*local.fs, local.ledger.segments(), ledger_start)?;
+    forget(local, start)
 }
 
 /// Removes everything below `to` from disk and memory; the ledger says already that it is gone.
