@@ -2,70 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
+mod support;
+
 use std::path::Path;
 use std::sync::Arc;
-use stentor::engine::{AppendError, Budget, Engine, Local, LocalOptions, Opened};
+use stentor::engine::{AppendError, Engine, Local, LocalOptions};
 use stentor::fs::{Fault, MemoryFs};
 use stentor::log::{Failure, Recover};
-use stentor::model::{EventId, Filter, Headers, NewEvent, Offset, Span};
-
-fn options() -> LocalOptions {
-    LocalOptions {
-        event_segment_bytes: 4096,
-        ledger_segment_bytes: 4096,
-        fill_ahead: false,
-        ..LocalOptions::new("data")
-    }
-}
-
-fn open(fs: &MemoryFs, recover: Recover) -> Result<Opened, String> {
-    let options = LocalOptions { recover, ..options() };
-    Local::open(Arc::new(fs.clone()), &options).map_err(|error| error.to_string())
-}
-
-fn event(n: u64) -> NewEvent {
-    let payload = format!("[{n},\"{}\"]", "x".repeat(600));
-    NewEvent::check("key.a", EventId::Made([0; 16]), None, Headers::default(), None, payload.into()).unwrap()
-}
-
-async fn publish(engine: &Local, numbers: std::ops::Range<u64>) -> Result<(), AppendError> {
-    for n in numbers {
-        engine.append(vec![event(n)]).await?;
-    }
-    Ok(())
-}
-
-/// Offsets that can be read, and the gaps that are told.
-async fn read_all(engine: &Local) -> Result<(Vec<u64>, Vec<Span>), String> {
-    let filter = Arc::new(Filter::parse(&["key.*"]).unwrap());
-    let (mut at, mut events, mut gaps) = (engine.start(), Vec::new(), Vec::new());
-    while at < engine.end() {
-        let page = engine.read(Span::new(at, engine.end()), &filter, Budget::SESSION, None).await;
-        let page = page.map_err(|error| error.to_string())?;
-        assert!(page.next > at, "reading gets on");
-        gaps.extend(page.gap);
-        events.extend(page.events.iter().map(|event| event.offset.0));
-        at = page.next;
-    }
-    Ok((events, gaps))
-}
-
-/// A log of 12 events in several segments, closed; the disk and the names of its segments.
-async fn stored() -> (MemoryFs, Vec<std::path::PathBuf>) {
-    let fs = MemoryFs::new();
-    let engine = open(&fs, Recover::Refuse).unwrap().engine;
-    publish(&engine, 0..12).await.unwrap();
-    engine.close();
-    let here = Path::new("data/events");
-    let segments: Vec<_> = fs
-        .files()
-        .into_iter()
-        .map(|(path, _)| path)
-        .filter(|path| path.parent() == Some(here) && path.extension().is_some_and(|kind| kind == "seg"))
-        .collect();
-    assert!(segments.len() >= 3, "it rolled");
-    (fs, segments)
-}
+use stentor::model::{EventId, Headers, NewEvent, Offset, Span};
+use support::{open, options, publish, read_all, stored};
 
 #[tokio::test]
 async fn a_flipped_bit_in_a_sealed_segment_is_named_by_file_byte_and_offsets_and_served_around_when_asked() {

@@ -27,18 +27,22 @@
 mod dispatch;
 mod error;
 mod export;
+mod exported;
 mod facade;
 mod listener;
 mod maintain;
 mod options;
 mod receipts;
 mod receipts_query;
+mod repair;
 mod verify;
 
 pub use error::{Error, ErrorKind};
 pub use export::Export;
+pub use exported::ExportedLine;
 pub use facade::{Broker, Health, Published, Range, RangeQuery};
 pub use listener::Listener;
 pub use options::{Options, Storage};
 pub use receipts_query::{EventReceipt, Receipt, ReceiptPage, ReceiptQuery};
+pub use repair::{Reopen, repair};
 pub use verify::{Report, verify_data, verify_export};

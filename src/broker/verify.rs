@@ -1,10 +1,11 @@
 //! Checking what is stored, without a broker: a data directory, or an export.
 
+use super::exported::ExportedLine;
 use super::{Error, ErrorKind};
 use crate::codec::decode_event;
 use crate::fs::{Fs, Open, RealFs};
 use crate::ledger::{Entry, State};
-use crate::log::{Finding, LogKind, verify};
+use crate::log::{Finding, LogKind, RecordKind, verify};
 use crate::model::{Offset, Span};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -68,8 +69,16 @@ pub fn verify_data(data: &Path, progress: &mut dyn FnMut(u64)) -> Result<Report,
         Ok(())
     })
     .map_err(unreadable)?;
-    let mut state = State::default();
+    let mut fold: Option<State> = None;
     let ledger = verify(&fs, &data.join("ledger"), LogKind::Ledger, &mut |header, body, _, _| {
+        if header.kind == RecordKind::Snapshot {
+            let snapshot = State::decode(body).map_err(|error| error.to_string())?;
+            // The first one tells what is in no entry any more; each later one must be what the entries amount to.
+            let fits = fold.as_ref().is_none_or(|fold| *fold == snapshot);
+            fold = Some(snapshot);
+            return if fits { Ok(()) } else { Err("the snapshot is not the fold of the entries before it".to_owned()) };
+        }
+        let state = fold.get_or_insert_default();
         let entry = Entry::decode(body).map_err(|error| error.to_string())?;
         state.apply(&entry, header.time);
         match entry.proves() {
@@ -80,6 +89,16 @@ pub fn verify_data(data: &Path, progress: &mut dyn FnMut(u64)) -> Result<Report,
         }
     })
     .map_err(unreadable)?;
+    let state = fold.unwrap_or_default();
+    let mut missing = |log: &str, from: Offset, to: Offset| {
+        if from < to {
+            let detail = "the oldest segments are missing, and no retention took them".to_owned();
+            let (path, span) = (data.join(log), Span::new(from, to));
+            report.findings.push(Finding { path, position: 0, span, detail, harm: true });
+        }
+    };
+    missing("events", state.start, events.start);
+    missing("ledger", state.ledger_start, ledger.start);
     for subscriber in state.subscribers().filter(|subscriber| subscriber.floor > events.end) {
         report.findings.push(Finding {
             path: data.join("ledger"),
@@ -102,58 +121,58 @@ pub fn verify_data(data: &Path, progress: &mut dyn FnMut(u64)) -> Result<Report,
 /// A file that cannot be read.
 pub fn verify_export(path: &Path, lines: impl BufRead, progress: &mut dyn FnMut(u64)) -> Result<Report, Error> {
     let mut report = Report::default();
-    let mut next: Option<u64> = None;
-    let mut closed = false;
-    let finding = |position: usize, offset: u64, detail: String| Finding {
-        path: path.to_owned(),
-        position: position as u64 + 1,
-        span: Span::one(Offset(offset)),
-        detail: format!("line {}: {detail}", position + 1),
-        harm: true,
-    };
-    for (n, line) in lines.lines().enumerate() {
+    let mut leaves = Sha256::new();
+    let mut next = Offset::ZERO;
+    let mut last = false;
+    let mut number = 0;
+    for line in lines.lines() {
         let line = line.map_err(|error| Error::new(ErrorKind::Damaged, "export-unreadable", error.to_string()))?;
-        let at = next.unwrap_or(0);
-        let Ok(value) = serde_json::from_str::<serde_json::Value>(&line) else {
-            report.findings.push(finding(n, at, "is not JSON".to_owned()));
-            continue;
+        number += 1;
+        let mut wrong = Vec::new();
+        if last {
+            wrong.push("stands behind the last line".to_owned());
+        }
+        let span = match ExportedLine::parse(&line) {
+            Err(error) => {
+                wrong.push(format!("is neither an event nor a gap: {error}"));
+                None
+            }
+            Ok(ExportedLine::Last { span, events }) => {
+                if events != report.events {
+                    wrong.push(format!("says {events} events, but there are {}", report.events));
+                }
+                if next > span.to {
+                    wrong.push(format!("says that the export ends at {}, but it goes up to {next}", span.to));
+                }
+                last = true;
+                (report.start, report.end) = (span.from, span.to);
+                None
+            }
+            Ok(ExportedLine::Gap(span)) => Some(span),
+            Ok(ExportedLine::Event(event)) => {
+                leaves.update(event.leaf());
+                report.events += 1;
+                Some(Span::one(event.offset))
+            }
         };
-        if closed {
-            report.findings.push(finding(n, at, "stands behind the last line".to_owned()));
+        if let Some(behind) = span.filter(|span| span.from < next) {
+            wrong.push(format!("offset {} stands behind {next}", behind.from));
         }
-        if value.get("checkpoint").is_some() {
-            closed = true;
-            let said = value.get("events").and_then(serde_json::Value::as_u64);
-            if said != Some(report.events) {
-                let detail = format!("says {said:?} events, but there are {}", report.events);
-                report.findings.push(finding(n, at, detail));
-            }
-            report.end = Offset(value.get("to").and_then(serde_json::Value::as_u64).unwrap_or(at));
-            report.start = Offset(value.get("from").and_then(serde_json::Value::as_u64).unwrap_or(0));
-            continue;
-        }
-        let number = |of: &serde_json::Value, name: &str| of.get(name).and_then(serde_json::Value::as_u64);
-        let offset = value.get("gap").map_or_else(|| number(&value, "offset"), |gap| number(gap, "from"));
-        match offset {
-            Some(offset) if next.is_none_or(|next| offset >= next) => {
-                next = Some(value.get("gap").and_then(|gap| number(gap, "to")).unwrap_or(offset + 1));
-            }
-            Some(offset) => report.findings.push(finding(n, offset, format!("offset {offset} stands behind {at}"))),
-            None => report.findings.push(finding(n, at, "is neither an event nor a gap".to_owned())),
-        }
-        if value.get("gap").is_none() {
-            report.events += 1;
-        }
+        let at = Span::one(next);
+        report.findings.extend(wrong.into_iter().map(|detail| in_line(path, number, at, &detail)));
+        next = span.map_or(next, |span| span.to);
         if report.events.is_multiple_of(4096) {
             progress(report.events);
         }
     }
-    if !closed {
-        report.findings.push(finding(
-            0,
-            next.unwrap_or(0),
-            "the last line is missing: the export is not whole".to_owned(),
-        ));
+    if !last {
+        let detail = "the last line is missing: the export is not whole";
+        report.findings.push(in_line(path, number, Span::one(next), detail));
     }
+    report.leaves = leaves.finalize().into();
     Ok(report)
+}
+
+fn in_line(path: &Path, number: u64, span: Span, detail: &str) -> Finding {
+    Finding { path: path.to_owned(), position: number, span, detail: format!("line {number}: {detail}"), harm: true }
 }

@@ -108,6 +108,8 @@ pub(super) enum Command {
     Export(Export),
     /// Checks an export or a data directory: every checksum and offset.
     Verify(Verify),
+    /// Restores damaged ranges of a data directory from an unfiltered export that verifies.
+    Repair(Repair),
     /// Prints how the broker is.
     Status(Connection),
     /// Shows what was promised: a listener that goes away, an endpoint that fails at first.
@@ -131,7 +133,7 @@ pub(super) struct Serve {
     /// A configuration file in TOML.
     #[arg(long, env = "STENTOR_CONFIG")]
     pub(super) config: Option<PathBuf>,
-    /// What to do with damage: refuse, or serve-readable [default: refuse].
+    /// What to do with damage: refuse, serve-readable or accept-loss [default: refuse].
     #[arg(long)]
     pub(super) recover: Option<String>,
     /// Serves other addresses than loopback although no token guards them.
@@ -322,4 +324,13 @@ pub(super) struct Export {
 pub(super) struct Verify {
     /// An export, or a data directory that no broker holds.
     pub(super) path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Repair {
+    /// A data directory that no broker holds.
+    pub(super) data: PathBuf,
+    /// An unfiltered export of it.
+    #[arg(long)]
+    pub(super) from: PathBuf,
 }

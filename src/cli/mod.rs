@@ -8,10 +8,12 @@ mod connector;
 mod demo;
 mod exit;
 mod export;
+mod input;
 mod output;
 mod publish;
 mod read;
 mod receipts;
+mod repair;
 mod serve;
 mod status;
 mod subscribe;
@@ -62,6 +64,7 @@ async fn run(arguments: Arguments) -> Outcome {
         Command::Receipts(receipts) => receipts::run(receipts).await,
         Command::Export(export) => export::run(export).await,
         Command::Verify(verify) => verify::run(&verify),
+        Command::Repair(repair) => repair::run(&repair),
         Command::Status(connection) => status::run(&connection).await,
         Command::Demo => demo::run().await,
     }

@@ -2,13 +2,13 @@
 
 use super::args::Verify;
 use super::exit::{Exit, Outcome};
+use super::input::Sequential;
 use super::output;
 use crate::broker::{Report, verify_data, verify_export};
 use crate::fs::{Fs, Open, RealFs};
 use serde_json::json;
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::path::Path;
-use std::sync::Arc;
 
 pub(super) fn run(verify: &Verify) -> Outcome {
     let path = &verify.path;
@@ -19,7 +19,7 @@ pub(super) fn run(verify: &Verify) -> Outcome {
     } else {
         let file = RealFs.open(path, Open::Read);
         let file = file.map_err(|error| Exit::NotFound.because(format!("{}: {error}", path.display())))?;
-        verify_export(path, BufReader::with_capacity(1 << 20, Sequential { file, position: 0 }), &mut progress)?
+        verify_export(path, BufReader::with_capacity(1 << 20, Sequential::new(file)), &mut progress)?
     };
     bar.finish_and_clear();
     print(path, &report)?;
@@ -48,18 +48,4 @@ fn print(path: &Path, report: &Report) -> Outcome {
         })
         .to_string(),
     )
-}
-
-/// Reads a file from its start to its end.
-struct Sequential {
-    file: Arc<dyn crate::fs::File>,
-    position: u64,
-}
-
-impl Read for Sequential {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.file.read_at(buffer, self.position)?;
-        self.position += read as u64;
-        Ok(read)
-    }
 }

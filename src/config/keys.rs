@@ -123,12 +123,13 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "recover",
-        help: "what to do with damage: refuse or serve-readable",
+        help: "what to do with damage: refuse, serve-readable or accept-loss",
         set: |c, v| {
             c.recover = match v {
                 "refuse" => Recover::Refuse,
                 "serve-readable" => Recover::ServeReadable,
-                _ => return Err(format!("'{v}' is neither refuse nor serve-readable")),
+                "accept-loss" => Recover::AcceptLoss,
+                _ => return Err(format!("'{v}' is neither refuse, serve-readable nor accept-loss")),
             };
             Ok(())
         },

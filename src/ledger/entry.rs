@@ -1,6 +1,7 @@
 //! What can happen, as it is written down. Frozen: a change is a new version beside it.
 
 use crate::codec::{self, CodecError};
+use crate::log::LogKind;
 use crate::model::{ConnectorSettings, Filter, Kind, Name, Offset, Span, SubscriberId, SubscriberSettings, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -136,6 +137,15 @@ pub enum Entry {
         /// The oldest entry kept.
         start: Offset,
     },
+    /// An operator gave up what cannot be read.
+    LossAccepted {
+        /// Of which log.
+        log: String,
+        /// Its offsets.
+        span: Span,
+        /// What was wrong.
+        detail: String,
+    },
 }
 
 /// What a name stands for.
@@ -269,6 +279,7 @@ impl Entry {
             Entry::Changed { from, .. } => Some(*from),
             Entry::Missed { span, .. } => Some(span.to),
             Entry::Retired { start } => Some(*start),
+            Entry::LossAccepted { log, span, .. } => (log == LogKind::Events.as_str()).then_some(span.to),
             _ => None,
         }
     }

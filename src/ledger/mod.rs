@@ -6,12 +6,14 @@
 
 mod entry;
 mod error;
+mod mend;
 mod state;
 mod store;
 mod vault;
 
 pub use entry::{AckedSpan, Entry, Outcome, Sealed, Target, Via};
 pub use error::LedgerError;
+pub use mend::accept_loss;
 pub use state::{FailedAttempt, State, Subscriber};
 pub use store::{Ledger, Recorded};
 pub use vault::{ConnectorSecrets, SigningSecret, Vault, VaultError};

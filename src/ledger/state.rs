@@ -165,7 +165,7 @@ impl State {
                 }
             }
             Entry::LedgerRetired { start } => self.ledger_start = self.ledger_start.max(*start),
-            Entry::Cut { .. } => {}
+            Entry::Cut { .. } | Entry::LossAccepted { .. } => {}
             Entry::Changed { id, .. }
             | Entry::Acked { id, .. }
             | Entry::Failed { id, .. }
@@ -263,6 +263,7 @@ fn happened(subscriber: &mut Subscriber, entry: &Entry, time: Timestamp) {
         | Entry::Deleted { .. }
         | Entry::Retired { .. }
         | Entry::LedgerRetired { .. }
+        | Entry::LossAccepted { .. }
         | Entry::Cut { .. } => {}
     }
 }

@@ -59,9 +59,11 @@ pub struct Ledger {
 impl Ledger {
     /// Reads the fold of a recovered ledger: its newest snapshot and the entries behind it.
     ///
+    /// A beginning that no retention took is damage, unless its loss is accepted.
+    ///
     /// # Errors
     /// Damage, and entries that cannot be read.
-    pub fn fold(recovered: &Recovered) -> Result<State, LedgerError> {
+    pub fn fold(recovered: &Recovered, accept_loss: bool) -> Result<State, LedgerError> {
         let segments = recovered.segments();
         let Some(newest) = segments.list().pop() else { return Ok(State::default()) };
         let mut state = snapshot(&newest)?;
@@ -75,7 +77,7 @@ impl Ledger {
             (at, hint) = (block.next, block.hint);
         }
         let oldest = segments.start();
-        if oldest > state.ledger_start {
+        if oldest > state.ledger_start && !accept_loss {
             return Err(LogError::from(Damage {
                 path: segments.dir().to_owned(),
                 position: 0,

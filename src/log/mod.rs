@@ -19,6 +19,7 @@ mod bytes;
 mod commit;
 mod error;
 mod index;
+mod mend;
 mod meta;
 mod names;
 mod record;
@@ -31,6 +32,7 @@ mod writer;
 
 pub use commit::{Committed, Filling, Hook, Log, Ticket};
 pub use error::{Damage, Failure, LogError};
+pub use mend::{Filled, Mended, Owner, mend, survey};
 pub use record::{RecordHeader, RecordKind};
 pub use recover::{Cut, Recovered, recover};
 pub use segment::Footer;
@@ -78,6 +80,8 @@ pub enum Recover {
     Refuse,
     /// Open without writing; tell what is damaged as gaps.
     ServeReadable,
+    /// Keep what can be read, give the rest up for good, and go on behind it: the operator's word.
+    AcceptLoss,
 }
 
 /// Gives each new segment its random nonce; a simulator gives its own.

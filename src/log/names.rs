@@ -31,6 +31,11 @@ pub(crate) fn returned(dir: &Path, first: Offset) -> String {
     format!("{log}-{}", segment(first))
 }
 
+/// The name under which a segment is kept aside that was written anew. The same bytes give the same name.
+pub(crate) fn replaced(log: &str, first: Offset, crc: u32) -> String {
+    format!("{log}-{:020}-{crc:08x}.seg", first.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,8 @@ pub enum RecordKind {
     Entry = 2,
     /// The state that a ledger segment begins with.
     Snapshot = 3,
+    /// Offsets that an operator gave up; the body is the offset behind them.
+    Gap = 4,
 }
 
 impl RecordKind {
@@ -28,6 +30,7 @@ impl RecordKind {
             1 => Some(Self::Event),
             2 => Some(Self::Entry),
             3 => Some(Self::Snapshot),
+            4 => Some(Self::Gap),
             _ => None,
         }
     }
@@ -152,6 +155,15 @@ pub(crate) fn parse(bytes: &[u8], nonce: u64, magic: [u8; 4]) -> Result<(RecordH
         return Err(Bad::Body(header));
     }
     Ok((header, body))
+}
+
+/// The offset behind a record: the next one, or where a gap ends. None where a gap's body is none.
+pub(crate) fn behind(header: &RecordHeader, body: &[u8]) -> Option<Offset> {
+    if header.kind != RecordKind::Gap {
+        return Some(header.offset.next());
+    }
+    let to = Offset(u64::from_le_bytes(body.try_into().ok()?));
+    (to > header.offset).then_some(to)
 }
 
 /// The next place at or after `from` where a valid header stands, wherever that is.

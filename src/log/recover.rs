@@ -70,7 +70,7 @@ pub fn recover(fs: Arc<dyn Fs>, options: LogOptions) -> Result<Recovered, LogErr
     let Walk { damage, cut, log_id, .. } = walk;
     // Damage in sealed segments is met by readers only, long after this.
     let on_damage = match options.recover {
-        Recover::Refuse => OnDamage::Fail,
+        Recover::Refuse | Recover::AcceptLoss => OnDamage::Fail,
         Recover::ServeReadable => OnDamage::Tell,
     };
     let log_id = log_id.unwrap_or(options.new_id);
@@ -104,7 +104,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Damage ends the opening, unless what is readable is to be served.
     fn met(&mut self, damage: Damage) -> Result<(), LogError> {
-        if self.options.recover == Recover::Refuse {
+        if self.options.recover != Recover::ServeReadable {
             return Err(damage.into());
         }
         tracing::error!(%damage, "serving what is readable");
@@ -185,7 +185,7 @@ impl Walk<'_> {
     /// Opens one segment; `None` where its header is damaged and it is served around.
     fn open_segment(&mut self, first: Offset) -> Result<Option<Found>, LogError> {
         let path = self.options.dir.join(names::segment(first));
-        let how = if self.options.recover == Recover::Refuse { Open::Write } else { Open::Read };
+        let how = if self.options.recover != Recover::ServeReadable { Open::Write } else { Open::Read };
         let file = self.fs.open(&path, how).map_err(LogError::io(&path))?;
         let len = file.len().map_err(LogError::io(&path))?;
         let mut bytes = vec![0; segment::DATA_START as usize];
@@ -303,7 +303,7 @@ impl Walk<'_> {
     /// A crash came between writing the footer and cutting the file to it: the rest of that step.
     fn finish_seal(&self, found: &Found, footer: Footer) -> Result<(Extent, Option<Scanned>), LogError> {
         let end = footer.position + FOOTER_BYTES as u64;
-        if found.len > end && self.options.recover == Recover::Refuse {
+        if found.len > end && self.options.recover != Recover::ServeReadable {
             found.file.truncate(end).and_then(|()| found.file.sync()).map_err(LogError::io(&found.path))?;
         }
         Ok((sealed(footer), None))
@@ -341,7 +341,7 @@ impl Walk<'_> {
             return Ok(());
         }
         let dir = self.options.dir.clone();
-        if self.options.recover == Recover::Refuse {
+        if self.options.recover != Recover::ServeReadable {
             return Err(LogError::LostData { dir, recovered, proven, evidence });
         }
         let detail = format!("the log ends before what {evidence} says was synced");

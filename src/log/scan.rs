@@ -2,7 +2,7 @@
 
 use super::error::LogError;
 use super::index::{Index, Mark};
-use super::record::{self, Bad, MAGIC, RecordHeader};
+use super::record::{self, Bad, MAGIC, RecordHeader, RecordKind};
 use super::segment::SegmentHeader;
 use super::segments::{Block, Extent, Hint, Record, Segment, fits, resync};
 use crate::model::{Offset, Span, Timestamp, limits};
@@ -42,8 +42,8 @@ pub(crate) fn scan(bytes: &[u8], header: &SegmentHeader) -> (Scanned, Option<Sca
     let mut before_batch: Option<(Scanned, u32)> = None;
     loop {
         let rest = bytes.get(now.end..).unwrap_or_default();
-        let record = match record::parse(rest, header.nonce, MAGIC) {
-            Ok((record, _)) => record,
+        let (record, behind) = match record::parse(rest, header.nonce, MAGIC) {
+            Ok((record, body)) => (record, record::behind(&record, body)),
             Err(bad) => {
                 now.stop = bad;
                 break;
@@ -53,7 +53,11 @@ pub(crate) fn scan(bytes: &[u8], header: &SegmentHeader) -> (Scanned, Option<Sca
         let in_group = record.durable == now.next || (record.durable == group && now.count > 0);
         let batch_goes_on =
             before_batch.as_ref().is_none_or(|(_, left)| record.batch_left.checked_add(1) == Some(*left));
-        if !fits(&record, now.next) || !in_group || record.time < now.last_time || !batch_goes_on {
+        let Some(behind) = behind.filter(|_| fits(&record, now.next)) else {
+            now.stop = Bad::Header;
+            break;
+        };
+        if !in_group || record.time < now.last_time || !batch_goes_on {
             now.stop = Bad::Header;
             break;
         }
@@ -67,7 +71,7 @@ pub(crate) fn scan(bytes: &[u8], header: &SegmentHeader) -> (Scanned, Option<Sca
         group = record.durable;
         note_digest(&mut now.digest, rest, &record);
         now.end += record.record_len();
-        now.next = record.offset.next();
+        now.next = behind;
         now.last_time = record.time;
         now.count += 1;
     }
@@ -113,8 +117,18 @@ pub(crate) fn read_block(
             } else {
                 record::parse(rest, segment.header.nonce, MAGIC).map(|(header, _)| header)
             };
+            // A gap's end stands in its body.
+            let (parsed, behind) = match parsed {
+                Ok(header) if header.kind == RecordKind::Gap => {
+                    match record::parse(rest, segment.header.nonce, MAGIC) {
+                        Ok((header, body)) => (Ok(header), record::behind(&header, body)),
+                        Err(bad) => (Err(bad), None),
+                    }
+                }
+                other => (other, Some(at.next())),
+            };
             let header = match parsed {
-                Ok(header) if fits(&header, at) => header,
+                Ok(header) if fits(&header, at) && behind.is_some() => header,
                 Err(Bad::Short { needed }) if block.len() < left && block.len() >= len.min(left) => {
                     len = len.max(needed);
                     break;
@@ -125,12 +139,21 @@ pub(crate) fn read_block(
                 Err(_) | Ok(_) if !records.is_empty() => break,
                 bad => return Err(damaged(segment, extent, position + used as u64, at, bad.err())),
             };
-            if at >= from {
+            let behind = behind.unwrap_or(at.next());
+            if header.kind == RecordKind::Gap && behind > from {
+                if !records.is_empty() {
+                    break;
+                }
+                let position = position + (used + header.record_len()) as u64;
+                let hint = Some(Hint { segment: segment.first(), offset: behind, position });
+                return Ok(Block { records, next: behind, hint, gap: Some(Span::new(at.max(from), behind)) });
+            }
+            if at >= from && header.kind != RecordKind::Gap {
                 let body = block.slice(used + record::HEADER_BYTES..used + header.record_len());
                 records.push(Record { header, body });
             }
             used += header.record_len();
-            at = at.next();
+            at = behind;
         }
         position += used as u64;
     }

@@ -2,7 +2,7 @@
 
 use super::error::LogError;
 use super::meta::Meta;
-use super::record::{self, Bad, RecordHeader};
+use super::record::{self, Bad, RecordHeader, RecordKind};
 use super::scan;
 use super::segment::{self, BadHeader, Footer, SegmentHeader};
 use super::{LogKind, names};
@@ -41,7 +41,7 @@ pub struct Verified {
     pub end: Offset,
 }
 
-/// Looks at a good record: its header, body, file and position; says what is wrong with it.
+/// Looks at a good record or snapshot: its header, body, file and position; says what is wrong with it.
 pub type Visit<'a> = &'a mut dyn FnMut(&RecordHeader, &[u8], &Path, u64) -> Result<(), String>;
 
 /// Reads a whole log without changing anything; `visit` gets each good record and its body.
@@ -122,7 +122,7 @@ impl Verified {
             self.note(path, 0, Span::new(first, first), "a segment of another log or another place", true);
             return Ok(first);
         }
-        self.snapshot(path, &bytes, &header);
+        self.snapshot(path, &bytes, &header, visit);
         let (good, before) = scan::scan(&bytes, &header);
         self.visit(path, &bytes, &header, good.end, visit);
         let tail = bytes.get(good.end..).unwrap_or_default();
@@ -166,15 +166,19 @@ impl Verified {
         Ok(before.map_or(good.next, |before| before.next))
     }
 
-    fn snapshot(&mut self, path: &Path, bytes: &[u8], header: &SegmentHeader) {
+    fn snapshot(&mut self, path: &Path, bytes: &[u8], header: &SegmentHeader, visit: Visit<'_>) {
         if header.snapshot_len == 0 {
             return;
         }
         let rest = bytes.get(segment::DATA_START as usize..).unwrap_or_default();
-        let whole = record::parse(rest, header.nonce, record::SNAPSHOT_MAGIC);
-        if !whole.is_ok_and(|(record, _)| record.record_len() as u64 == header.snapshot_len) {
-            let span = Span::new(header.first, header.first);
-            self.note(path, segment::DATA_START, span, "the snapshot's checksum does not hold", true);
+        let wrong = match record::parse(rest, header.nonce, record::SNAPSHOT_MAGIC) {
+            Ok((record, body)) if record.record_len() as u64 == header.snapshot_len => {
+                visit(&record, body, path, segment::DATA_START).err()
+            }
+            _ => Some("the snapshot's checksum does not hold".to_owned()),
+        };
+        if let Some(detail) = wrong {
+            self.note(path, segment::DATA_START, Span::new(header.first, header.first), detail, true);
         }
     }
 
@@ -185,11 +189,18 @@ impl Verified {
             else {
                 return;
             };
+            let len = record.record_len();
+            if record.kind == RecordKind::Gap {
+                let span = Span::new(record.offset, record::behind(&record, body).unwrap_or(record.offset));
+                self.note(path, at as u64, span, "given up by an operator, told as a gap", false);
+                at += len;
+                continue;
+            }
             self.records += 1;
             if let Err(detail) = visit(&record, body, path, at as u64) {
                 self.note(path, at as u64, Span::one(record.offset), detail, true);
             }
-            at += record.record_len();
+            at += len;
         }
     }
 }

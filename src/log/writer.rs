@@ -314,7 +314,8 @@ pub fn set_aside_returned(fs: &dyn Fs, segments: &Segments, quarantine: &Path, t
     Ok(())
 }
 
-fn snapshot_record(nonce: u64, first: Offset, time: Timestamp, body: &[u8]) -> Vec<u8> {
+/// The record of a snapshot, as it stands at a segment's start.
+pub(crate) fn snapshot_record(nonce: u64, first: Offset, time: Timestamp, body: &[u8]) -> Vec<u8> {
     let header = RecordHeader {
         body_len: u32::try_from(body.len()).expect("a snapshot is below MAX_SNAPSHOT_BYTES"),
         body_crc: crc32fast::hash(body),

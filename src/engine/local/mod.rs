@@ -1,5 +1,6 @@
 //! The engine on this machine's disk: the event log and the ledger in one data directory.
 
+mod accept_loss;
 mod append;
 mod idempotency;
 mod open;

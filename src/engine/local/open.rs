@@ -3,7 +3,7 @@
 use super::idempotency::Idempotency;
 use super::summary::{Summaries, Summary};
 use super::tail::Tail;
-use super::{Events, Local, retention, summary_file};
+use super::{Events, Local, accept_loss, retention, summary_file};
 use crate::clock::{Clock, Random};
 use crate::engine::{Engine, EngineError};
 use crate::fs::{Fs, Open};
@@ -53,7 +53,7 @@ impl LocalOptions {
         }
     }
 
-    fn log(&self, kind: LogKind) -> LogOptions {
+    pub(super) fn log(&self, kind: LogKind) -> LogOptions {
         let segment_bytes = match kind {
             LogKind::Events => self.event_segment_bytes,
             LogKind::Ledger => self.ledger_segment_bytes,
@@ -66,7 +66,7 @@ impl LocalOptions {
         }
     }
 
-    fn nonces(&self) -> Nonces {
+    pub(super) fn nonces(&self) -> Nonces {
         let random = Arc::clone(&self.random);
         Box::new(move || random.next())
     }
@@ -89,8 +89,13 @@ impl Local {
     /// Another process has it; damage; lost data; a key that is missing; the file system's.
     pub fn open(fs: Arc<dyn Fs>, options: &LocalOptions) -> Result<Opened, EngineError> {
         let lock = lock(&*fs, &options.data)?;
+        let accept_loss = options.recover == Recover::AcceptLoss;
+        let mut said: Vec<Entry> = Vec::new();
+        if accept_loss {
+            said.extend(accept_loss::of_ledger(&*fs, options)?);
+        }
         let ledger = recover(Arc::clone(&fs), options.log(LogKind::Ledger))?;
-        let state = match Ledger::fold(&ledger) {
+        let state = match Ledger::fold(&ledger, accept_loss) {
             Err(error) if options.recover == Recover::ServeReadable => {
                 // Without it nobody's cursor is known: anonymous reads only (R5).
                 tracing::error!(%error, "the ledger cannot be read; serving events without it");
@@ -98,23 +103,32 @@ impl Local {
             }
             other => other?,
         };
+        if accept_loss && ledger.segments().start() > state.ledger_start {
+            said.push(Entry::LedgerRetired { start: ledger.segments().start() });
+        }
         let start = state.start;
         let proven = state.proven;
-        let events =
-            recover(Arc::clone(&fs), LogOptions { start: Some(start), proven, ..options.log(LogKind::Events) })?;
+        let of_events = LogOptions { start: Some(start), proven, ..options.log(LogKind::Events) };
+        if accept_loss {
+            said.extend(accept_loss::of_events(&*fs, options, &of_events)?);
+        }
+        let events = recover(Arc::clone(&fs), of_events)?;
         let log_id = events.log_id();
         if state.event_log.is_some_and(|belongs| belongs != log_id) {
             return Err(EngineError::Mismatched);
         }
         let read_only = options.recover == Recover::ServeReadable;
-        if state.event_log.is_none() && events.segments().end() > Offset::ZERO && !read_only {
+        if state.event_log.is_none() && events.segments().end() > Offset::ZERO && !read_only && !accept_loss {
             // The ledger's first entry is durable before any event is.
             return Err(EngineError::Mismatched);
         }
         let vault = Vault::open(&*fs, &options.data.join("keys"), state.event_log.is_some())?;
         let cuts: Vec<Cut> = [&ledger, &events].into_iter().filter_map(|log| log.cut.clone()).collect();
         let damage: Vec<Damage> = [&ledger, &events].into_iter().flat_map(|log| log.damage.clone()).collect();
-        let new = state.event_log.is_none();
+        if state.event_log.is_none() {
+            said.insert(0, Entry::Began { event_log: log_id });
+        }
+        said.extend(cuts.iter().map(cut_off));
 
         let summary_dir = options.data.join("views").join("segments");
         let mut ids = Idempotency::new();
@@ -149,27 +163,20 @@ impl Local {
             lock: Mutex::new(Some(lock)),
         };
         if !read_only {
-            engine.say(new, &cuts)?;
+            if !said.is_empty() {
+                wait_blocking(engine.record(said)?.durable())?;
+            }
             retention::tidy(&engine)?;
         }
         Ok(Opened { engine, cuts, damage })
     }
+}
 
-    /// Writes down what opening did.
-    fn say(&self, new: bool, cuts: &[Cut]) -> Result<(), EngineError> {
-        let mut entries: Vec<Entry> = Vec::new();
-        if new {
-            entries.push(Entry::Began { event_log: self.log_id });
-        }
-        entries.extend(cuts.iter().map(|cut| Entry::Cut {
-            log: cut.path.display().to_string(),
-            quarantined: cut.quarantined.display().to_string(),
-            bytes: cut.bytes,
-        }));
-        if !entries.is_empty() {
-            wait_blocking(self.record(entries)?.durable())?;
-        }
-        Ok(())
+fn cut_off(cut: &Cut) -> Entry {
+    Entry::Cut {
+        log: cut.path.display().to_string(),
+        quarantined: cut.quarantined.display().to_string(),
+        bytes: cut.bytes,
     }
 }
 

@@ -21,7 +21,9 @@ pub(super) async fn read(
     }
     let to = span.to.min(local.log.end());
     // Who asks for little of it goes straight to what is his own.
-    let from = match local.events.summaries.first_match(filter, span.from) {
+    let summaries = &local.events.summaries;
+    let next = [summaries.first_match(filter, span.from), summaries.first_gap(span.from)].into_iter().flatten().min();
+    let from = match next {
         // Damage that is served around is in no summary; it has to be met to be told.
         _ if local.log.segments().on_damage() == OnDamage::Tell => span.from,
         Some(next) if next < to => next,

@@ -26,6 +26,8 @@ pub(super) struct Summary {
     pub(super) first: Offset,
     pub(super) next: Offset,
     pub(super) channels: HashMap<Channel, InSegment>,
+    /// Offsets that were given up: nobody knows whose they were, so everybody is told.
+    pub(super) gaps: Vec<Span>,
     /// Ids that publishers gave, until they are kept in the segment's file.
     pub(super) ids: Vec<Known>,
     /// Whether the file is written.
@@ -108,6 +110,14 @@ impl Summaries {
             });
             found.map(|found| summary.first.plus(u64::from(found)))
         })
+    }
+
+    /// Where the next gap at or after `from` begins, or `from` inside one.
+    pub(super) fn first_gap(&self, from: Offset) -> Option<Offset> {
+        let list = self.list.read();
+        let begin = list.partition_point(|summary| summary.next <= from);
+        let mut gaps = list.iter().skip(begin).flat_map(|summary| &summary.gaps);
+        gaps.find(|gap| gap.to > from).map(|gap| gap.from.max(from))
     }
 
     pub(super) fn count(&self, filter: &Filter, span: Span) -> u64 {

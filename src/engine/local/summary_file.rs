@@ -9,14 +9,14 @@ use crate::codec::{self, decode_event};
 use crate::engine::EngineError;
 use crate::fs::{self, Fs};
 use crate::log::{Segment, Segments};
-use crate::model::{Channel, Offset, Timestamp, limits};
+use crate::model::{Channel, Offset, Span, Timestamp, limits};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const MAX_BYTES: usize = 1 << 30;
 
 #[derive(Serialize, Deserialize)]
@@ -26,6 +26,8 @@ struct Stored {
     first: u64,
     next: u64,
     channels: BTreeMap<String, (u64, Vec<u8>)>,
+    /// Offsets that were given up.
+    gaps: Vec<(u64, u64)>,
     /// Ids that publishers gave: hash, offset relative to the first, time.
     ids: Vec<(u64, u32, u64)>,
 }
@@ -59,6 +61,7 @@ fn read(fs: &dyn Fs, dir: &Path, first: Offset, digest: [u8; 32]) -> Option<Summ
         let offsets = RoaringBitmap::deserialize_from(offsets.as_slice()).ok()?;
         summary.channels.insert(Channel::parse(&channel).ok()?, InSegment { offsets, last_time: Timestamp(last_time) });
     }
+    summary.gaps = stored.gaps.into_iter().map(|(from, to)| Span::new(Offset(from), Offset(to))).collect();
     let known =
         |(hash, at, time): (u64, u32, u64)| Known { hash, offset: first.plus(u64::from(at)), time: Timestamp(time) };
     summary.ids = stored.ids.into_iter().map(known).collect();
@@ -79,6 +82,7 @@ fn write(fs: &dyn Fs, dir: &Path, summary: &Summary, digest: [u8; 32]) -> io::Re
         first: summary.first.0,
         next: summary.next.0,
         channels,
+        gaps: summary.gaps.iter().map(|gap| (gap.from.0, gap.to.0)).collect(),
         ids: summary.ids.iter().map(|known| (known.hash, relative(known), known.time.0)).collect(),
     };
     let mut bytes = codec::encode(VERSION, &stored);
@@ -99,6 +103,7 @@ fn scan(segments: &Segments, segment: &Segment) -> Result<Summary, EngineError> 
                 decode_event(offset, time, &record.body).map_err(|source| EngineError::Event { offset, source })?;
             summary.note(offset, time, &event.head.channel, idempotency::hash(&event.head, 0));
         }
+        summary.gaps.extend(block.gap);
         (at, hint) = (block.next.max(at.next()), block.hint);
     }
     summary.next = segment.next();

@@ -1,0 +1,143 @@
+//! `--recover=accept-loss`: on the operator's word the log goes on behind what cannot be read, which is told for
+//! good, and everything that can be read stays, byte for byte (R5, invariants 1, 2, 8).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::sync::Arc;
+use stentor::engine::{Engine, EngineError};
+use stentor::fs::{Choices, Fault, Fs, MemoryFs};
+use stentor::ledger::Entry;
+use stentor::log::Recover;
+use stentor::model::Offset;
+use support::{HARMS, event, forget_views, open, outside, publish, read_all, read_events, segments, stored};
+
+#[tokio::test]
+async fn what_can_be_read_stays_and_the_rest_is_a_gap_for_good() {
+    for harm in HARMS {
+        let (fs, paths) = stored().await;
+        (harm.harm)(&fs, &paths);
+        forget_views(&fs);
+        let refused = open(&fs, Recover::Refuse).map(|_| ());
+        let name = harm.name;
+        assert!(refused.is_err(), "{name}: a start without that word refuses");
+
+        let engine = open(&fs, Recover::AcceptLoss).map_err(|error| format!("{name}: {error}")).unwrap().engine;
+        let (events, gaps) = read_events(&engine).await.unwrap();
+        let offsets: Vec<u64> = events.iter().map(|event| event.offset.0).collect();
+        assert_eq!(offsets, outside(&gaps, 12), "{name}: each offset is an event or in a gap: {gaps:?}");
+        assert!(gaps.iter().all(|gap| gap.to <= Offset(12)), "{name}: {gaps:?}");
+        for found in &events {
+            assert_eq!(found.payload, event(found.offset.0).payload, "{name}: byte for byte");
+        }
+        publish(&engine, 12..15).await.unwrap();
+        let entries = engine.history(Offset::ZERO).unwrap().0;
+        let said = entries.iter().filter(|recorded| matches!(recorded.entry, Entry::LossAccepted { .. })).count();
+        assert!(said > 0, "{name}: the ledger says it");
+        engine.close();
+        drop(engine);
+
+        let again = open(&fs, Recover::Refuse).map_err(|error| format!("{name}: {error}")).unwrap().engine;
+        let (after, same) = read_all(&again).await.unwrap();
+        assert_eq!(same, gaps, "{name}: a gap stays one");
+        let expected: Vec<u64> = offsets.into_iter().chain(12..15).collect();
+        assert_eq!(after, expected, "{name}: offsets go on behind it and none is used again (invariant 2)");
+        again.close();
+        drop(again);
+        forget_views(&fs);
+        let anew = open(&fs, Recover::Refuse).map_err(|error| format!("{name}: {error}")).unwrap().engine;
+        assert_eq!(read_all(&anew).await.unwrap().1, same, "{name}: the views only repeat what the log says");
+    }
+}
+
+#[tokio::test]
+async fn a_log_in_which_nothing_is_wrong_is_not_touched() {
+    let (fs, _) = stored().await;
+    let before = fs.files();
+    let events = |files: Vec<(std::path::PathBuf, Vec<u8>)>| {
+        files.into_iter().filter(|(path, _)| path.extension().is_some_and(|kind| kind == "seg")).collect::<Vec<_>>()
+    };
+    open(&fs, Recover::AcceptLoss).unwrap().engine.close();
+    assert_eq!(events(before), events(fs.files()));
+}
+
+#[tokio::test]
+async fn what_was_replaced_is_kept_aside_byte_for_byte() {
+    let (fs, paths) = stored().await;
+    fs.flip(&paths[0], (1024 + 100) * 8);
+    let harmed = support::bytes_of(&fs, &paths[0]);
+    open(&fs, Recover::AcceptLoss).unwrap().engine.close();
+    let aside: Vec<_> = fs.files().into_iter().filter(|(path, _)| path.starts_with("data/quarantine")).collect();
+    assert!(aside.iter().any(|(_, bytes)| *bytes == harmed), "nothing is deleted (invariant 8)");
+}
+
+#[tokio::test]
+async fn a_ledger_that_lost_entries_goes_on_with_the_others() {
+    for newest in [false, true] {
+        let (fs, _) = stored().await;
+        let engine = open(&fs, Recover::Refuse).unwrap().engine;
+        for _ in 0..60 {
+            let said = Entry::Cut { log: "x".repeat(80), quarantined: "y".repeat(80), bytes: 1 };
+            engine.record(vec![said]).unwrap().durable().await.unwrap();
+        }
+        engine.close();
+        drop(engine);
+        let ledger = segments(&fs, "ledger");
+        assert!(ledger.len() >= 3);
+        let harmed = if newest { ledger.last().unwrap() } else { &ledger[1] };
+        // The snapshot too: it is made again from the entries before.
+        fs.flip(harmed, (1024 + 60) * 8);
+        fs.flip(harmed, (2048 + 60) * 8);
+        let engine = open(&fs, Recover::AcceptLoss).unwrap().engine;
+        assert_eq!(read_all(&engine).await.unwrap().0, (0..12).collect::<Vec<u64>>(), "no event is touched");
+        publish(&engine, 12..13).await.unwrap();
+        engine.close();
+        drop(engine);
+        open(&fs, Recover::Refuse).unwrap().engine.close();
+    }
+}
+
+#[tokio::test]
+async fn killed_at_any_call_it_can_be_run_again() {
+    // Invariant 9, for the mending too: the power fails at each of its calls, and the second run ends it.
+    let (fs, paths) = stored().await;
+    fs.flip(&paths[0], (1024 + 100) * 8);
+    Fs::remove(&fs, &paths[1]).unwrap();
+    forget_views(&fs);
+    let mut tried = 0;
+    for call in 0.. {
+        let disk = fs.fork();
+        disk.set_fault(Fault { fail_call: Some(disk.calls() + call), keep_failing: true, ..Fault::default() });
+        let first = open(&disk, Recover::AcceptLoss);
+        let failed = first.is_err();
+        drop(first);
+        let mut choices = Choices::seeded(call);
+        let disk = disk.crash(&mut choices);
+        let second = open(&disk, Recover::AcceptLoss).map_err(|error| format!("call {call}: {error}")).unwrap();
+        let (offsets, gaps) = read_all(&second.engine).await.unwrap();
+        assert_eq!(offsets, outside(&gaps, 12), "call {call}: {gaps:?}");
+        assert!(
+            gaps.iter().map(|gap| gap.to.since(gap.from)).sum::<u64>() <= 6,
+            "call {call}: no more is lost: {gaps:?}"
+        );
+        tried += 1;
+        if !failed {
+            break;
+        }
+    }
+    assert!(tried > 10, "there are calls to fail: {tried}");
+}
+
+#[test]
+fn a_log_of_which_nothing_can_be_read_is_refused() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (fs, paths) = runtime.block_on(stored());
+    for path in &paths {
+        fs.flip(path, 40 * 8);
+        fs.flip(path, (512 + 40) * 8);
+    }
+    Fs::remove(&fs, std::path::Path::new("data/events/durable.meta")).unwrap();
+    let options = stentor::engine::LocalOptions { recover: Recover::AcceptLoss, ..support::options() };
+    let refused = stentor::engine::Local::open(Arc::new(MemoryFs::clone(&fs)), &options).map(|_| ());
+    assert!(matches!(refused, Err(EngineError::Log(_))), "giving up everything is not what was meant: {refused:?}");
+}
