@@ -50,6 +50,8 @@ pub struct Metrics {
     pub log_end: Gauge<u64, AtomicU64>,
     /// 1 while publishes are refused for want of space or after a disk error.
     pub read_only: Gauge,
+    /// Damaged places that the scrub found in sealed segments.
+    pub rot_found: Counter,
     /// Torn tails set aside at start.
     pub torn_tails: Counter,
 }
@@ -74,6 +76,7 @@ impl Default for Metrics {
             log_start: Gauge::default(),
             log_end: Gauge::default(),
             read_only: Gauge::default(),
+            rot_found: Counter::default(),
             torn_tails: Counter::default(),
         };
         metrics.register();
@@ -110,6 +113,7 @@ impl Metrics {
         registry.register("log_start_offset", "The oldest offset kept", self.log_start.clone());
         registry.register("log_end_offset", "The offset after the newest durable event", self.log_end.clone());
         registry.register("read_only", "1 while publishes are refused by the disk", self.read_only.clone());
+        registry.register("rot_found", "Damaged places found by the scrub", self.rot_found.clone());
         registry.register("torn_tails", "Torn tails set aside when the log was opened", self.torn_tails.clone());
         self.registry = registry;
     }

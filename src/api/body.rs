@@ -1,13 +1,18 @@
 //! Request bodies: bounded, and JSON where JSON is due.
 
 use super::problem::Problem;
+use crate::clock::{self, Instant};
 use axum::body::Body;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
+/// How long a body may take before its rate counts, and the rate that it must keep then.
+const BODY_GRACE: Duration = Duration::from_secs(10);
+const MIN_BODY_BYTES_A_MS: usize = 16;
 /// Settings and commands are small.
 const MAX_COMMAND_BYTES: usize = 256 << 10;
 
@@ -27,13 +32,47 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
     if announced.is_some_and(|announced| announced > limit as u64) {
         return Err(too_large(limit));
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large(limit)),
-        Err(error) => {
-            Err(Problem::new(StatusCode::BAD_REQUEST, "body-broken", format!("the body ended early: {error}")))
+    collect(Limited::new(body, limit), limit).await
+}
+
+/// Takes a body frame by frame; it may take its time, but not for ever: a client that sends a byte now and then
+/// holds a connection and memory.
+async fn collect(mut body: Limited<Body>, limit: usize) -> Result<Bytes, Problem> {
+    let began = Instant::now();
+    let mut first: Option<Bytes> = None;
+    let mut rest: Vec<u8> = Vec::new();
+    loop {
+        let read = first.as_ref().map_or(0, Bytes::len) + rest.len();
+        let allowed = BODY_GRACE + Duration::from_millis((read / MIN_BODY_BYTES_A_MS) as u64);
+        let left = allowed.saturating_sub(began.elapsed());
+        let frame = match clock::within(left, body.frame()).await {
+            None => return Err(too_slow(read)),
+            Some(None) => break,
+            Some(Some(Ok(frame))) => frame,
+            Some(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(too_large(limit)),
+            Some(Some(Err(error))) => {
+                let detail = format!("the body ended early: {error}");
+                return Err(Problem::new(StatusCode::BAD_REQUEST, "body-broken", detail));
+            }
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        // Most bodies are one frame, and need no copy.
+        match &first {
+            None => first = Some(data),
+            Some(_) => rest.extend_from_slice(&data),
         }
     }
+    let first = first.unwrap_or_default();
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    Ok([&first[..], &rest].concat().into())
+}
+
+fn too_slow(read: usize) -> Problem {
+    let detail = format!("after {read} bytes the body came more slowly than {MIN_BODY_BYTES_A_MS} KB/s");
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", detail)
+        .header(header::CONNECTION, HeaderValue::from_static("close"))
 }
 
 fn too_large(limit: usize) -> Problem {

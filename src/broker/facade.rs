@@ -132,6 +132,7 @@ impl Broker {
             registry: Arc::clone(&registry),
             metrics: Arc::clone(&metrics),
             retention: options.retention,
+            scrub_bytes: options.scrub_bytes,
             clock: options.clock.clone(),
         };
         tracker.spawn(maintenance.run(stop.clone()));
@@ -391,6 +392,7 @@ async fn open_engine(
     };
     let local = LocalOptions {
         recover: options.recover,
+        reserve_bytes: options.reserve_bytes,
         event_segment_bytes: options.event_segment_bytes,
         ledger_segment_bytes: options.ledger_segment_bytes,
         clock: options.clock.clone(),

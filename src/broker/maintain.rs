@@ -15,6 +15,7 @@ pub(super) struct Maintenance {
     pub(super) registry: Arc<Registry>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) retention: RetentionLimits,
+    pub(super) scrub_bytes: u64,
     pub(super) clock: Clock,
 }
 
@@ -29,8 +30,26 @@ impl Maintenance {
                 Ok(Err(error)) => tracing::error!(%error, "retention could not be done"),
                 Err(error) => tracing::error!(%error, "maintenance panicked"),
             }
+            self.scrub().await;
             self.registry.expire().await;
             gauges(&*self.engine, &self.metrics);
+        }
+    }
+}
+
+impl Maintenance {
+    /// Looks for rot, a little each time.
+    async fn scrub(&self) {
+        let (engine, bytes) = (Arc::clone(&self.engine), self.scrub_bytes);
+        match tokio::task::spawn_blocking(move || engine.scrub(bytes)).await {
+            Ok(Ok(met)) => {
+                for damage in met {
+                    self.metrics.rot_found.inc();
+                    tracing::error!(%damage, "found by the scrub; stop the broker and run stentor repair");
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "the scrub could not read a segment"),
+            Err(error) => tracing::error!(%error, "the scrub panicked"),
         }
     }
 }

@@ -34,6 +34,10 @@ pub struct Options {
     pub event_segment_bytes: u64,
     /// Bytes of a ledger segment.
     pub ledger_segment_bytes: u64,
+    /// Publishes are refused while less than this is free on the disk; acks and receipts go on.
+    pub reserve_bytes: u64,
+    /// Bytes of sealed segments that are read again each second to find rot; none with 0.
+    pub scrub_bytes: u64,
     /// The wall clock.
     pub clock: Clock,
 }
@@ -56,6 +60,8 @@ impl Options {
             egress: Egress { loopback: true, allow: Vec::new() },
             event_segment_bytes: limits::EVENT_SEGMENT_BYTES,
             ledger_segment_bytes: limits::LEDGER_SEGMENT_BYTES,
+            reserve_bytes: limits::RESERVE_BYTES,
+            scrub_bytes: limits::SCRUB_BYTES,
             clock: Clock::Machine,
         }
     }

@@ -36,6 +36,10 @@ pub struct Config {
     pub connectors_allow: Vec<Network>,
     /// Pages that may talk to the broker besides its own.
     pub allowed_origins: Vec<String>,
+    /// Publishes are refused while less than this is free on the disk.
+    pub reserve_bytes: u64,
+    /// Bytes of sealed segments read again each second to find rot.
+    pub scrub_bytes: u64,
     /// Bytes of an event segment.
     pub event_segment_bytes: u64,
     /// Bytes of a ledger segment.
@@ -56,6 +60,8 @@ impl Default for Config {
             max_connections: 20_000,
             connectors_allow: Vec::new(),
             allowed_origins: Vec::new(),
+            reserve_bytes: limits::RESERVE_BYTES,
+            scrub_bytes: limits::SCRUB_BYTES,
             event_segment_bytes: limits::EVENT_SEGMENT_BYTES,
             ledger_segment_bytes: limits::LEDGER_SEGMENT_BYTES,
         }
@@ -200,6 +206,22 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "disk.reserve",
+        help: "publishes are refused while less than this is free on the disk, as in 64MiB",
+        set: |c, v| {
+            c.reserve_bytes = bytes(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "disk.scrub",
+        help: "bytes of sealed segments read again each second to find rot, as in 4MiB; none with 0",
+        set: |c, v| {
+            c.scrub_bytes = bytes(v)?;
+            Ok(())
+        },
+    },
+    Key {
         name: "segments.events",
         help: "bytes of an event segment",
         set: |c, v| {
@@ -270,6 +292,8 @@ impl Config {
             retention: self.retention,
             publish: self.publish,
             egress: Egress { loopback: self.listen.ip().is_loopback(), allow: self.connectors_allow.clone() },
+            reserve_bytes: self.reserve_bytes,
+            scrub_bytes: self.scrub_bytes,
             event_segment_bytes: self.event_segment_bytes,
             ledger_segment_bytes: self.ledger_segment_bytes,
             ..Options::new(&self.data)

@@ -4,7 +4,7 @@ use super::page::take_matching;
 use super::{AppendError, Budget, ChannelInfo, Engine, EngineError, Page, Placed, ReadHint, RetentionLimits};
 use crate::clock::Clock;
 use crate::ledger::{Entry, LedgerError, Recorded, State, Vault};
-use crate::log::{Failure, Ticket};
+use crate::log::{Damage, Failure, Ticket};
 use crate::model::{Event, EventId, Filter, Head, NewEvent, Offset, Span, SubscriberId, Timestamp};
 use async_trait::async_trait;
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -204,6 +204,9 @@ impl Engine for Memory {
     }
     fn maintain(&self, _limits: RetentionLimits, _now: Timestamp) -> Result<Option<Offset>, EngineError> {
         Ok(None)
+    }
+    fn scrub(&self, _bytes: u64) -> Result<Vec<Damage>, EngineError> {
+        Ok(Vec::new())
     }
     fn close(&self) {}
 }

@@ -14,7 +14,7 @@ pub use memory::Memory;
 pub use page::{Budget, ChannelInfo, Page, Placed, ReadHint};
 
 use crate::ledger::{Entry, LedgerError, Recorded, State, Vault};
-use crate::log::{Failure, Ticket};
+use crate::log::{Damage, Failure, Ticket};
 use crate::model::{Event, Filter, NewEvent, Offset, Span, SubscriberId, Timestamp};
 use async_trait::async_trait;
 use parking_lot::RwLockReadGuard;
@@ -127,6 +127,13 @@ pub trait Engine: Send + Sync + 'static {
     /// # Errors
     /// Why it could not be recorded or done.
     fn maintain(&self, limits: RetentionLimits, now: Timestamp) -> Result<Option<Offset>, EngineError>;
+
+    /// Reads about so many bytes more of what is sealed in each log, and gives the damage that was not told before.
+    /// Begins again at the end. Blocking.
+    ///
+    /// # Errors
+    /// The file system's.
+    fn scrub(&self, bytes: u64) -> Result<Vec<Damage>, EngineError>;
 
     /// Commits everything that was appended and ends. Blocking.
     fn close(&self);

@@ -34,6 +34,9 @@ impl<F: Fs> Fs for MangleFs<F> {
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.0.remove(path)
     }
+    fn free(&self, dir: &Path) -> io::Result<u64> {
+        self.0.free(dir)
+    }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.0.sync_dir(dir)
     }

@@ -153,6 +153,11 @@ impl Fs for MemoryFs {
         if state.disk.remove(path) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
+    fn free(&self, _dir: &Path) -> io::Result<u64> {
+        let state = self.0.lock();
+        Ok(state.fault.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.disk.used())))
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
         state.call()?;

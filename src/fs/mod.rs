@@ -69,6 +69,12 @@ pub trait Fs: Send + Sync + 'static {
     /// The system's.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Bytes that can still be written below a directory.
+    ///
+    /// # Errors
+    /// The system's.
+    fn free(&self, dir: &Path) -> io::Result<u64>;
+
     /// Makes the directory's names durable.
     ///
     /// # Errors

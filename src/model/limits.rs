@@ -95,6 +95,10 @@ pub const READ_BLOCK_BYTES: usize = 256 << 10;
 pub const EVENT_SEGMENT_BYTES: u64 = 64 << 20;
 /// Bytes of a ledger segment before the next one begins.
 pub const LEDGER_SEGMENT_BYTES: u64 = 16 << 20;
+/// Held back on the disk for acks, receipts and the broker's own files.
+pub const RESERVE_BYTES: u64 = 64 << 20;
+/// Bytes of sealed segments that are read again each second.
+pub const SCRUB_BYTES: u64 = 4 << 20;
 /// The smallest segment that can be asked for; tests use it so that everything rolls.
 pub const MIN_SEGMENT_BYTES: u64 = 4 << 10;
 

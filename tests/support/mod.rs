@@ -102,10 +102,7 @@ pub(crate) const HARMS: &[Harm] = &[
             fs.flip(&s[1], (512 + 40) * 8);
         },
     },
-    Harm {
-        name: "a sealed segment's footer",
-        harm: |fs, s| fs.flip(&s[0], (bytes_of(fs, &s[0]).len() - 40) * 8),
-    },
+    Harm { name: "a sealed segment's footer", harm: |fs, s| fs.flip(&s[0], (bytes_of(fs, &s[0]).len() - 40) * 8) },
     Harm { name: "a sealed segment cut in the middle", harm: |fs, s| cut(fs, &s[1], 2_000) },
     Harm { name: "a segment missing", harm: |fs, s| Fs::remove(fs, &s[1]).unwrap() },
     Harm { name: "the first segment missing", harm: |fs, s| Fs::remove(fs, &s[0]).unwrap() },

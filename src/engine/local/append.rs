@@ -4,7 +4,7 @@ use super::idempotency::{Known, hash, same_identity};
 use super::{Local, Pending};
 use crate::codec::encode_event;
 use crate::engine::{AppendError, Placed};
-use crate::log::{RecordKind, Ticket};
+use crate::log::{Failure, RecordKind, Ticket};
 use crate::model::{Event, Filter, NewEvent, Offset, Span};
 use std::sync::Arc;
 
@@ -44,6 +44,9 @@ pub(super) async fn append(local: &Local, events: Vec<NewEvent>) -> Result<Vec<P
             event: Some(event),
         })
         .collect();
+    if local.space.is_low() {
+        return Err(Failure::Full.into());
+    }
     loop {
         if entrants.iter().all(|entrant| entrant.placed.is_some()) {
             return Ok(entrants.iter().filter_map(|entrant| entrant.placed).collect());

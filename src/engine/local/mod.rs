@@ -6,6 +6,8 @@ mod idempotency;
 mod open;
 mod read;
 mod retention;
+mod scrub;
+mod space;
 mod summary;
 mod summary_file;
 mod tail;
@@ -16,7 +18,7 @@ pub use retention::RetentionLimits;
 use super::{AppendError, Budget, ChannelInfo, Engine, EngineError, Page, Placed, ReadHint};
 use crate::fs::{File, Fs};
 use crate::ledger::{Entry, Ledger, LedgerError, Recorded, State, Vault};
-use crate::log::{Committed, Failure, Hook, Log, Ticket};
+use crate::log::{Committed, Damage, Failure, Hook, Log, Ticket};
 use crate::metrics::Metrics;
 use crate::model::{Event, Filter, NewEvent, Offset, Span, SubscriberId, Timestamp};
 use async_trait::async_trait;
@@ -39,6 +41,8 @@ pub struct Local {
     vault: Vault,
     /// Where files are kept that do not belong.
     quarantine: PathBuf,
+    space: space::Space,
+    scrubbing: scrub::Scrubbing,
     /// Opened to serve what is readable: nothing is written, views neither.
     read_only: bool,
     /// Held for as long as the directory is ours: until the engine is closed.
@@ -171,7 +175,7 @@ impl Engine for Local {
         &self.vault
     }
     fn refuses_events(&self) -> Option<Failure> {
-        self.log.refused()
+        self.log.refused().or_else(|| self.space.is_low().then_some(Failure::Full))
     }
     fn refuses_entries(&self) -> Option<Failure> {
         self.ledger.refused()
@@ -180,9 +184,18 @@ impl Engine for Local {
         if self.read_only {
             return Ok(None);
         }
+        self.space.look(&*self.fs);
         self.events.summaries.keep_sealed(&*self.fs, &self.events.summary_dir, self.log.segments());
         retention::retire_ledger(self, limits, now)?;
         retention::retire(self, limits, now)
+    }
+
+    fn scrub(&self, bytes: u64) -> Result<Vec<Damage>, EngineError> {
+        if self.read_only {
+            // Opened although it is damaged: that was said already.
+            return Ok(Vec::new());
+        }
+        Ok(self.scrubbing.go_on(self.log.segments(), self.ledger.segments(), bytes)?)
     }
 
     fn close(&self) {

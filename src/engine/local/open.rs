@@ -1,6 +1,8 @@
 //! Opening a data directory: the lock, the keys, the ledger, the events, and whether they fit together.
 
 use super::idempotency::Idempotency;
+use super::scrub::Scrubbing;
+use super::space::Space;
 use super::summary::{Summaries, Summary};
 use super::tail::Tail;
 use super::{Events, Local, accept_loss, retention, summary_file};
@@ -29,6 +31,8 @@ pub struct LocalOptions {
     pub ledger_segment_bytes: u64,
     /// Whether next segments are filled ahead.
     pub fill_ahead: bool,
+    /// Publishes are refused while less than this is free on the disk.
+    pub reserve_bytes: u64,
     /// The wall clock.
     pub clock: Clock,
     /// Where nonces come from.
@@ -47,6 +51,7 @@ impl LocalOptions {
             event_segment_bytes: crate::model::limits::EVENT_SEGMENT_BYTES,
             ledger_segment_bytes: crate::model::limits::LEDGER_SEGMENT_BYTES,
             fill_ahead: true,
+            reserve_bytes: 0,
             clock: Clock::Machine,
             random: Arc::new(Random::from_machine()),
             metrics: Arc::default(),
@@ -159,6 +164,8 @@ impl Local {
             ledger,
             vault,
             quarantine: options.data.join("quarantine"),
+            space: Space::new(options.data.clone(), options.reserve_bytes),
+            scrubbing: Scrubbing::default(),
             read_only,
             lock: Mutex::new(Some(lock)),
         };
@@ -167,6 +174,7 @@ impl Local {
                 wait_blocking(engine.record(said)?.durable())?;
             }
             retention::tidy(&engine)?;
+            engine.space.look(&*engine.fs);
         }
         Ok(Opened { engine, cuts, damage })
     }
