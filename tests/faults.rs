@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use stentor::engine::{AppendError, Engine, Local, LocalOptions};
 use stentor::fs::{Fault, MemoryFs};
+use stentor::ledger::Entry;
 use stentor::log::{Failure, Recover};
 use stentor::model::{EventId, Headers, NewEvent, Offset, Span};
 use support::{open, options, publish, read_all, stored};
@@ -169,4 +170,109 @@ async fn with_a_damaged_ledger_events_are_still_read_and_nothing_is_acknowledged
     let opened = open(&fs, Recover::ServeReadable).unwrap();
     assert_eq!(read_all(&opened.engine).await.unwrap().0, (0..12).collect::<Vec<_>>());
     assert!(matches!(opened.engine.refuses_entries(), Some(Failure::ReadOnly(_))), "anonymous reads only (R5)");
+}
+
+#[tokio::test]
+async fn with_little_space_left_publishes_are_refused_and_acks_have_room() {
+    // The soft watermark: nothing is written, and what keeps the promises goes on.
+    let fs = MemoryFs::new();
+    let options = LocalOptions { reserve_bytes: 10_000, ..options() };
+    let engine = Local::open(Arc::new(fs.clone()), &options).unwrap().engine;
+    publish(&engine, 0..3).await.unwrap();
+    let used: u64 = fs.files().iter().map(|(_, bytes)| bytes.len() as u64).sum();
+    let now = stentor::clock::Clock::Machine.now();
+    fs.set_fault(Fault { capacity: Some(used + 9_000), ..Fault::default() });
+    engine.maintain(Default::default(), now).unwrap();
+    let before = fs.files();
+    let refused = publish(&engine, 3..4).await.unwrap_err();
+    assert!(matches!(refused, AppendError::Failed(Failure::Full)), "{refused}");
+    assert_eq!(before, fs.files(), "nothing was written");
+    assert_eq!(engine.refuses_events(), Some(Failure::Full), "health says so");
+    assert_eq!(engine.refuses_entries(), None);
+    let said = Entry::Cut { log: String::new(), quarantined: String::new(), bytes: 0 };
+    engine.record(vec![said]).unwrap().durable().await.unwrap();
+    fs.set_fault(Fault { capacity: Some(used + 20_000), ..Fault::default() });
+    engine.maintain(Default::default(), now).unwrap();
+    publish(&engine, 3..4).await.unwrap();
+    assert_eq!(read_all(&engine).await.unwrap().0, [0, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_at_a_footer_refuses_and_heals() {
+    // The story: a segment that grows met the full disk at its footer, and the log was poisoned for it.
+    let (mut refused, mut healed) = (0, 0);
+    for spare in 0..200 {
+        let fs = MemoryFs::new();
+        let engine = open(&fs, Recover::Refuse).unwrap().engine;
+        publish(&engine, 0..3).await.unwrap();
+        let used: u64 = fs.files().iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        fs.set_fault(Fault { capacity: Some(used + 700 + spare * 10), ..Fault::default() });
+        let mut stored = 3;
+        for n in 3..8 {
+            match publish(&engine, n..n + 1).await {
+                Ok(()) => stored += 1,
+                Err(AppendError::Failed(Failure::Full)) => break,
+                Err(other) => panic!("with {spare} more tens of bytes: {other}"),
+            }
+        }
+        refused += u64::from(stored < 8);
+        fs.set_fault(Fault::default());
+        publish(&engine, stored..12).await.unwrap();
+        assert_eq!(read_all(&engine).await.unwrap().0, (0..12).collect::<Vec<u64>>());
+        engine.close();
+        drop(engine);
+        let again = open(&fs, Recover::Refuse).unwrap().engine;
+        assert_eq!(read_all(&again).await.unwrap().0, (0..12).collect::<Vec<u64>>());
+        healed += 1;
+    }
+    assert!(refused > 100 && healed == 200, "{refused} of {healed}");
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_lost_beside_its_events_is_refused() {
+    // The story: the broker began a new ledger, and every subscriber was forgotten without a word.
+    let (fs, _) = stored().await;
+    let ledger: Vec<_> = fs.files().into_iter().filter(|(path, _)| path.starts_with("data/ledger")).collect();
+    for (path, _) in &ledger {
+        stentor::fs::Fs::remove(&fs, path).unwrap();
+    }
+    let refused = open(&fs, Recover::Refuse).map(|_| ()).unwrap_err();
+    assert!(refused.contains("ledger does not belong to these events, or is lost"), "{refused}");
+    let (other, _) = stored().await;
+    for (path, bytes) in other.files().into_iter().filter(|(path, _)| path.starts_with("data/ledger")) {
+        fs.put(&path, &bytes);
+    }
+    let refused = open(&fs, Recover::Refuse).map(|_| ()).unwrap_err();
+    assert!(refused.contains("ledger does not belong to these events"), "another log's: {refused}");
+    for (path, bytes) in &ledger {
+        fs.put(path, bytes);
+    }
+    assert!(open(&fs, Recover::Refuse).is_ok(), "put back as they were together");
+}
+
+#[tokio::test]
+async fn a_retired_file_that_cannot_be_removed_goes_in_a_later_round() {
+    // The story: its offsets were gone from memory, the file stayed for ever, and the next start refused it.
+    let (fs, paths) = stored().await;
+    let limits = stentor::engine::RetentionLimits { max_bytes: Some(1), ..Default::default() };
+    let now = stentor::clock::Clock::Machine.now();
+    let mut stayed = 0;
+    for nth in 0..20 {
+        let disk = fs.fork();
+        let engine = open(&disk, Recover::Refuse).unwrap().engine;
+        disk.set_fault(Fault { fail_call: Some(disk.calls() + nth), ..Fault::default() });
+        let failed = engine.maintain(limits, now).is_err();
+        disk.set_fault(Fault::default());
+        if failed && engine.refuses_entries().is_none() {
+            stayed += u64::from(support::segments(&disk, "events")[0] == paths[0]);
+            engine.maintain(limits, now).unwrap();
+            assert!(support::segments(&disk, "events")[0] > paths[0], "call {nth}: it goes in the next round");
+        }
+        let (start, end) = (engine.start(), engine.end());
+        engine.close();
+        drop(engine);
+        let again = open(&disk, Recover::Refuse).map_err(|error| format!("call {nth}: {error}")).unwrap().engine;
+        assert!(again.start() >= start && again.end() == end, "nothing retired comes back (invariant 13)");
+    }
+    assert!(stayed > 0, "the removal itself failed once");
 }

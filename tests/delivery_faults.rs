@@ -1,0 +1,151 @@
+//! Delivery when the ledger fails, when a caller goes away, and when an endpoint stays down.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use stentor::broker::{Broker, Options};
+use stentor::clock::{Clock, Random};
+use stentor::connector::{Egress, Sender};
+use stentor::deliver::{ConnectorInput, Delivery, Ending, Registry, RegistryParts, Session};
+use stentor::engine::{Engine, Local, LocalOptions};
+use stentor::fs::{Fault, MemoryFs};
+use stentor::ledger::Via;
+use stentor::model::{ConnectorSettings, Filter, Kind, Name, Offset, Place, SubscriberSettings};
+use stentor::notify::Hub;
+use support::{options, publish};
+
+fn registry(engine: &Arc<Local>) -> Arc<Registry> {
+    let _already = rustls::crypto::ring::default_provider().install_default().is_err();
+    let engine: Arc<dyn Engine> = Arc::<Local>::clone(engine);
+    Registry::start(RegistryParts {
+        hub: Hub::new(engine.end()),
+        engine,
+        sender: Arc::new(Sender::new(Egress { loopback: true, allow: Vec::new() }, Clock::Machine).unwrap()),
+        clock: Clock::Machine,
+        random: Arc::new(Random::from_machine()),
+        metrics: Arc::default(),
+    })
+}
+
+async fn next_event(session: &mut Session) -> Offset {
+    loop {
+        if let Delivery::Event { event, .. } = session.next().await.unwrap() {
+            return event.offset;
+        }
+    }
+}
+
+fn name() -> Name {
+    Name::parse("name", "ui").unwrap()
+}
+
+fn settings() -> SubscriberSettings {
+    SubscriberSettings::new(Filter::parse(&["key.*"]).unwrap())
+}
+
+#[tokio::test]
+async fn acks_that_the_ledger_did_not_keep_end_the_session_and_lead_to_redelivery() {
+    // The story: the window had them as settled, the fold had not; the next session began behind what nobody
+    // remembers, and a restart began before it.
+    let fs = MemoryFs::new();
+    let engine = Arc::new(Local::open(Arc::new(fs.clone()), &options()).unwrap().engine);
+    publish(&engine, 0..5).await.unwrap();
+    let registry = registry(&engine);
+    registry.put_subscriber(&name(), settings(), Some(Place::Earliest)).await.unwrap();
+    let mut session = registry.attach("ui", Via::InProcess).unwrap();
+    for n in 0..5 {
+        assert_eq!(next_event(&mut session).await, Offset(n));
+    }
+    let subscription = Arc::clone(session.subscription());
+    subscription.ack_through(session.generation(), Offset(1)).unwrap();
+    registry.settle_all().await;
+    fs.set_fault(Fault { fail_call: Some(fs.calls()), keep_failing: true, ..Fault::default() });
+    subscription.ack_through(session.generation(), Offset(4)).unwrap();
+    registry.settle_all().await;
+    loop {
+        match session.next().await.unwrap() {
+            Delivery::Ended(ending) => {
+                assert!(matches!(ending, Ending::Failed), "{ending:?}");
+                break;
+            }
+            Delivery::Event { .. } | Delivery::CaughtUp(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    fs.set_fault(Fault::default());
+    assert_eq!(engine.state().named("ui").unwrap().floor, Offset(2), "what is durable");
+    let again = registry.attach("ui", Via::InProcess).map(|_| ());
+    assert!(again.is_err(), "with the ledger poisoned nobody gets a session whose acks cannot be kept");
+    assert_eq!(registry.view(Kind::Subscriber, "ui").await.unwrap().cursor, Offset(2), "shown as it is");
+}
+
+#[tokio::test]
+async fn a_caller_who_goes_away_leaves_nothing_half_done() {
+    // The story: a client was cut off while its PUT waited for the ledger; the subscriber was in the ledger,
+    // and nowhere else until the next start.
+    let fs = MemoryFs::new();
+    let options = LocalOptions { fill_ahead: true, ..options() };
+    let engine = Arc::new(Local::open(Arc::new(fs), &options).unwrap().engine);
+    let registry = registry(&engine);
+    let mut told = engine.follow_ledger();
+    let before = *told.borrow();
+    {
+        let name = name();
+        let put = registry.put_subscriber(&name, settings(), Some(Place::Earliest));
+        // Polled once, and dropped with its caller.
+        tokio::pin!(put);
+        let first = futures_util::poll!(put.as_mut());
+        assert!(first.is_pending(), "it waits for the ledger");
+    }
+    told.wait_for(|end| *end > before).await.unwrap();
+    // Whoever comes next waits his turn behind it, and finds it done.
+    registry.put_subscriber(&name(), settings(), None).await.unwrap();
+    assert!(registry.attach("ui", Via::InProcess).is_ok());
+    assert_eq!(engine.state().subscribers().count(), 1, "one subscriber, not two");
+}
+
+#[tokio::test]
+async fn an_open_circuit_lets_one_probe_through_at_a_time() {
+    // The story: with in_flight above 1 every slot probed an endpoint that was known to be down.
+    let (seen, at_once, most) =
+        (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let counts = (Arc::clone(&seen), Arc::clone(&at_once), Arc::clone(&most));
+    let opened = stentor::model::limits::FAILING_AFTER as usize + 8;
+    let down = axum::Router::new().fallback(move || {
+        let (seen, at_once, most) = (Arc::clone(&counts.0), Arc::clone(&counts.1), Arc::clone(&counts.2));
+        async move {
+            let now = at_once.fetch_add(1, Ordering::SeqCst) + 1;
+            // Attempts that were under way when the circuit opened may still be among the first ones.
+            if seen.fetch_add(1, Ordering::SeqCst) >= opened {
+                most.fetch_max(now, Ordering::SeqCst);
+            }
+            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            at_once.fetch_sub(1, Ordering::SeqCst);
+            axum::http::StatusCode::INTERNAL_SERVER_ERROR
+        }
+    });
+    tokio::spawn(async move { axum::serve(listener, down).await });
+    let broker = Broker::open(Options::memory()).await.unwrap();
+    let mut settings = ConnectorSettings::new(&url, Filter::parse(&["key.*"]).unwrap());
+    settings.in_flight = 8;
+    settings.retry.initial = Duration::from_millis(100);
+    settings.retry.max = Duration::from_millis(100);
+    let input = ConnectorInput { settings, headers: None, secret: None, from: None };
+    broker.registry().put_connector(&Name::parse("name", "ems").unwrap(), input).await.unwrap();
+    for n in 0..16 {
+        broker.emit("key.a", &n).await.unwrap();
+    }
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while seen.load(Ordering::SeqCst) < opened + 30 {
+        assert!(tokio::time::Instant::now() < deadline, "attempts go on: {}", seen.load(Ordering::SeqCst));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 1, "one at a time once the circuit is open");
+    broker.shutdown().await;
+}
