@@ -214,7 +214,7 @@ fn crash_at(
     let mut run = Run { fs: fs.clone(), engine: None, oracle: oracle.clone(), count: *count };
     assert!(run.start(runtime), "the disk of the steps before opens");
     let before = fs.calls();
-    fs.set_fault(Fault { fail_call: Some(before + call), keep_failing: true, capacity: None });
+    fs.set_fault(Fault { fail_call: Some(before + call), keep_failing: true, ..Fault::default() });
     let last = *workload.last()?;
     run.step(runtime, last);
     // The power is off: what the process still tries while it ends comes to nothing.
@@ -238,7 +238,7 @@ fn no_crash_state_of_a_small_workload_breaks_a_promise() {
     let mut first = Run::open(empty);
     for call in 0.. {
         let fs = MemoryFs::new();
-        fs.set_fault(Fault { fail_call: Some(call), keep_failing: true, capacity: None });
+        fs.set_fault(Fault { fail_call: Some(call), keep_failing: true, ..Fault::default() });
         let mut run = Run::open(fs.clone());
         run.start(&runtime);
         run.engine = None;

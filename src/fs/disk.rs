@@ -43,7 +43,12 @@ impl FileState {
         }
     }
 
-    pub(super) fn fail_sync(&mut self) {
+    /// What is not synced will not be; where the cache drops it, it is gone at once.
+    pub(super) fn fail_sync(&mut self, drops: bool) {
+        if drops {
+            self.pending.clear();
+            self.bytes.clone_from(&self.durable);
+        }
         for (_, given_up) in &mut self.pending {
             *given_up = true;
         }

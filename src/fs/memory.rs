@@ -17,6 +17,10 @@ pub struct Fault {
     pub keep_failing: bool,
     /// Bytes that fit on the disk.
     pub capacity: Option<u64>,
+    /// Whether a failed sync also drops from the cache what it gave up; else it stays readable until the power goes.
+    pub drops: bool,
+    /// The call, counted from 0, that, where it reads, gives the block behind the one that was asked for.
+    pub wrong_read: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -24,6 +28,7 @@ struct State {
     disk: Disk,
     fault: Fault,
     calls: u64,
+    trace: u64,
 }
 
 /// A file system in memory. Clones share the disk.
@@ -36,20 +41,32 @@ struct MemoryFile {
     holds_lock: std::sync::atomic::AtomicBool,
 }
 
+/// How far off a wrong read is: a block of a disk.
+const WRONG_BY: u64 = 4096;
+
+/// A path as a number in a trace.
+fn digest(path: &Path) -> u64 {
+    u64::from(crc32fast::hash(path.as_os_str().as_encoded_bytes()))
+}
+
 fn broken() -> io::Error {
     io::Error::other("injected I/O error")
 }
 
 impl State {
     /// Counts a call, and says whether it is to fail.
-    fn fails(&mut self) -> bool {
+    fn fails(&mut self, what: [u64; 4]) -> bool {
         let call = self.calls;
         self.calls += 1;
+        for word in what {
+            // FNV-1a, over words: enough to tell two traces apart.
+            self.trace = (self.trace ^ word).wrapping_mul(0x0100_0000_01b3);
+        }
         self.fault.fail_call.is_some_and(|nth| call == nth || (self.fault.keep_failing && call > nth))
     }
 
-    fn call(&mut self) -> io::Result<()> {
-        if self.fails() { Err(broken()) } else { Ok(()) }
+    fn call(&mut self, what: [u64; 4]) -> io::Result<()> {
+        if self.fails(what) { Err(broken()) } else { Ok(()) }
     }
 }
 
@@ -69,6 +86,12 @@ impl MemoryFs {
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.0.lock().calls
+    }
+
+    /// A digest of all calls so far: what, where, how much. The same calls give the same one.
+    #[must_use]
+    pub fn trace(&self) -> u64 {
+        self.0.lock().trace
     }
 
     /// The disk as a crash at this moment leaves it.
@@ -121,19 +144,19 @@ impl MemoryFs {
 impl Fs for MemoryFs {
     fn create_dir(&self, _dir: &Path) -> io::Result<()> {
         // Directories are durable at once: nothing depends on the moment of their making.
-        self.0.lock().call()
+        self.0.lock().call([1, 0, 0, 0])
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut state = self.0.lock();
-        state.call()?;
+        state.call([2, digest(dir), 0, 0])?;
         let here = state.disk.names.keys().filter(|path| path.parent() == Some(dir));
         Ok(here.filter_map(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned()).collect())
     }
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         let mut state = self.0.lock();
-        state.call()?;
+        state.call([3, how as u64, digest(path), 0])?;
         let file = match how {
             Open::Create => state.disk.create(path),
             Open::Read | Open::Write => *state.disk.names.get(path).ok_or(io::ErrorKind::NotFound)?,
@@ -143,13 +166,13 @@ impl Fs for MemoryFs {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
-        state.call()?;
+        state.call([4, digest(from), digest(to), 0])?;
         if state.disk.rename(from, to) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
-        state.call()?;
+        state.call([5, digest(path), 0, 0])?;
         if state.disk.remove(path) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
@@ -160,7 +183,7 @@ impl Fs for MemoryFs {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
-        state.call()?;
+        state.call([6, digest(dir), 0, 0])?;
         state.disk.sync_dir(dir);
         Ok(())
     }
@@ -169,13 +192,15 @@ impl Fs for MemoryFs {
 impl File for MemoryFile {
     fn len(&self) -> io::Result<u64> {
         let mut state = self.fs.0.lock();
-        state.call()?;
+        state.call([7, self.file as u64, 0, 0])?;
         Ok(state.disk.files.get(self.file).map_or(0, |file| file.bytes.len() as u64))
     }
 
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let mut state = self.fs.0.lock();
-        state.call()?;
+        state.call([10, self.file as u64, position, buffer.len() as u64])?;
+        let wrong = state.fault.wrong_read.is_some_and(|nth| state.calls == nth + 1);
+        let position = if wrong { position + WRONG_BY } else { position };
         let bytes = state.disk.files.get(self.file).map(|file| file.bytes.as_slice()).unwrap_or_default();
         let rest = usize::try_from(position).ok().and_then(|position| bytes.get(position..)).unwrap_or_default();
         let read = rest.len().min(buffer.len());
@@ -187,7 +212,7 @@ impl File for MemoryFile {
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         let mut state = self.fs.0.lock();
-        let fails = state.fails();
+        let fails = state.fails([11, self.file as u64, position, bytes.len() as u64]);
         let position = usize::try_from(position).map_err(io::Error::other)?;
         let used = state.disk.used();
         let capacity = state.fault.capacity;
@@ -209,7 +234,7 @@ impl File for MemoryFile {
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         let mut state = self.fs.0.lock();
-        state.call()?;
+        state.call([8, self.file as u64, len, 0])?;
         let len = usize::try_from(len).map_err(io::Error::other)?;
         state.disk.files.get_mut(self.file).ok_or_else(broken)?.truncate(len);
         Ok(())
@@ -217,10 +242,11 @@ impl File for MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.fs.0.lock();
-        let fails = state.fails();
+        let fails = state.fails([12, self.file as u64, 0, 0]);
+        let drops = state.fault.drops;
         let file = state.disk.files.get_mut(self.file).ok_or_else(broken)?;
         if fails {
-            file.fail_sync();
+            file.fail_sync(drops);
             return Err(broken());
         }
         file.sync();
@@ -229,7 +255,7 @@ impl File for MemoryFile {
 
     fn try_lock(&self) -> io::Result<bool> {
         let mut state = self.fs.0.lock();
-        state.call()?;
+        state.call([9, self.file as u64, 0, 0])?;
         let taken = state.disk.locked.insert(self.file);
         self.holds_lock.store(taken, std::sync::atomic::Ordering::Relaxed);
         Ok(taken)

@@ -19,9 +19,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
-/// How often the evidence of the end is synced.
-const META_SYNC: Duration = Duration::from_secs(1);
-
 /// What a log's owner adds to it. All calls come from the committing thread or under the append lock, in order.
 pub trait Hook: Send + Sync + 'static {
     /// What rides along with a record until it is durable.
@@ -340,7 +337,8 @@ fn run<H: Hook>(shared: &Shared<H>, mut writer: Writer) {
     // A panic must not leave publishers waiting for ever: the guard refuses them on the way out.
     let _guard = Guard(shared);
     let mut spare = Group::default();
-    let mut meta_due = Instant::now() + META_SYNC;
+    let every = writer.evidence_every();
+    let mut meta_due = Instant::now() + every;
     loop {
         let (items, base, round) = {
             let mut filling = shared.filling.lock();
@@ -350,7 +348,7 @@ fn run<H: Hook>(shared: &Shared<H>, mut writer: Writer) {
                     sync_meta(shared, &mut writer);
                     return;
                 }
-                let timed_out = shared.work.wait_for(&mut filling, META_SYNC).timed_out();
+                let timed_out = shared.work.wait_for(&mut filling, every).timed_out();
                 if timed_out && filling.group.is_empty() {
                     parking_lot::MutexGuard::unlocked(&mut filling, || sync_meta(shared, &mut writer));
                 }
@@ -383,7 +381,7 @@ fn run<H: Hook>(shared: &Shared<H>, mut writer: Writer) {
         }
         if meta_due <= Instant::now() {
             sync_meta(shared, &mut writer);
-            meta_due = Instant::now() + META_SYNC;
+            meta_due = Instant::now() + every;
         }
     }
 }

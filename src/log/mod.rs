@@ -44,6 +44,7 @@ pub use writer::{Group, Snapshot, Writer, remove_retired, set_aside_returned};
 
 use crate::model::{Offset, limits};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Which of the two logs a directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +107,8 @@ pub struct LogOptions {
     pub recover: Recover,
     /// Whether the next segment is filled ahead on a thread of its own.
     pub fill_ahead: bool,
+    /// How often the evidence of the end is synced while the log is open.
+    pub evidence_every: Duration,
     /// The lowest offset that must still be there. Where nothing is said it is the oldest that is there, and
     /// the owner checks it: a ledger says itself where it begins.
     pub start: Option<Offset>,
@@ -128,6 +131,7 @@ impl LogOptions {
             },
             recover: Recover::Refuse,
             fill_ahead: true,
+            evidence_every: Duration::from_secs(1),
             start: None,
             proven: Offset::ZERO,
         }

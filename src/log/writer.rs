@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Records that become durable together: encoded, but for the header CRC, which needs the segment's nonce.
 #[derive(Default)]
@@ -260,6 +261,11 @@ impl Writer {
             return Err(self.poison(&path, "sync", &error));
         }
         Ok(())
+    }
+
+    /// How often the evidence is to be synced.
+    pub(crate) fn evidence_every(&self) -> Duration {
+        self.options.evidence_every
     }
 
     /// Whether the next segment waits for space.

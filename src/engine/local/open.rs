@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How a data directory is opened.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub struct LocalOptions {
     pub fill_ahead: bool,
     /// Publishes are refused while less than this is free on the disk.
     pub reserve_bytes: u64,
+    /// How often the evidence of each log's end is synced.
+    pub evidence_every: Duration,
     /// The wall clock.
     pub clock: Clock,
     /// Where nonces come from.
@@ -52,6 +55,7 @@ impl LocalOptions {
             ledger_segment_bytes: crate::model::limits::LEDGER_SEGMENT_BYTES,
             fill_ahead: true,
             reserve_bytes: 0,
+            evidence_every: Duration::from_secs(1),
             clock: Clock::Machine,
             random: Arc::new(Random::from_machine()),
             metrics: Arc::default(),
@@ -67,6 +71,7 @@ impl LocalOptions {
             segment_bytes,
             recover: self.recover,
             fill_ahead: self.fill_ahead,
+            evidence_every: self.evidence_every,
             ..LogOptions::new(&self.data, kind, self.random.next_16())
         }
     }
