@@ -15,6 +15,7 @@ import aiohttp
 from aiohttp import web
 
 from harness import call, eventually, http, report, verify
+from patterns import matches
 
 SEED = int(os.environ.get("STENTOR_SEED", random.SystemRandom().randrange(2**32)))
 EVENTS = int(os.environ.get("STENTOR_STORM_EVENTS", 100_000))
@@ -39,17 +40,6 @@ LISTENERS = [
 
 # name, patterns, in_flight, share of refusals
 CONNECTORS = [("steady", ["policy.*"], 8, 0.0), ("flapping", ["key.activated"], 1, 0.1)]
-
-
-def matches(patterns, channel):
-    tokens = channel.split(".")
-
-    def fits(pattern):
-        wanted = pattern.split(".")
-        if wanted[-1] == "**":
-            return len(tokens) >= len(wanted) and all(w in ("*", t) for w, t in zip(wanted[:-1], tokens))
-        return len(wanted) == len(tokens) and all(w in ("*", t) for w, t in zip(wanted, tokens))
-    return any(fits(pattern) for pattern in patterns)
 
 
 class Storm:

@@ -1,0 +1,115 @@
+"""One broker process after another on one data directory, each with the death that was planned for it."""
+
+import asyncio
+import dataclasses
+import os
+import time
+
+from harness import BINARY
+
+# System calls that change what is on disk, with the highest count that a short life reaches in one thread
+# (strace counts for each thread).
+SYSCALLS = {"fdatasync": 24, "pwrite64": 30, "fsync": 12, "rename": 8, "ftruncate": 4, "openat": 40, "mkdir": 6,
+            "sync_file_range": 3, "unlink": 2}
+# Seconds in which a start under load is under way.
+STARTUP = 0.08
+# A start takes some hundredths of a second; a refused one says so by its exit status, a hung one by this.
+START_WITHIN = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Death:
+    """When a life ends. `after` seconds from its ready line, or from its start where it shall not get so far."""
+
+    kind: str
+    after: float
+    syscall: str | None = None
+    count: int = 0
+
+    def wrapper(self):
+        if self.syscall is None:
+            return []
+        # -D: the broker stays our child. strace's seccomp filter is left out: with -D it never injects.
+        return ["strace", "-D", "-f", "-o", "/dev/null", "-e", f"trace={self.syscall}",
+                "-e", f"inject={self.syscall}:signal=KILL:when={self.count}"]
+
+
+def planned(dice, before=None):
+    """A death by chance, behind the one before."""
+    throw = dice.random()
+    if before and before.kind == "startup" and throw < 0.5:
+        # Recovery from a recovery that was killed.
+        return Death("startup", dice.uniform(0, STARTUP))
+    if throw < 0.10:
+        syscall = dice.choice(list(SYSCALLS))
+        # Retention goes a second after the start.
+        after = 1.3 if syscall == "unlink" else dice.uniform(0.2, 0.5)
+        return Death("syscall", after, syscall, dice.randint(1, SYSCALLS[syscall]))
+    if throw < 0.25:
+        return Death("startup", dice.uniform(0, STARTUP))
+    if throw < 0.33:
+        return Death("random", dice.uniform(1.0, 1.25))
+    return Death("random", dice.uniform(0, 0.3))
+
+
+class Refused(Exception):
+    """The broker did not start, and nobody had killed it."""
+
+
+class Process:
+    """A running broker."""
+
+    def __init__(self, process, death, url, took):
+        self.process, self.death, self.url, self.took = process, death, url, took
+
+    @classmethod
+    async def start(cls, data, death, settings, log):
+        """Starts one; `url` is None where it died before it was ready."""
+        began = time.monotonic()
+        command = [*death.wrapper(), BINARY, "serve", "--data", str(data), "--listen", "127.0.0.1:0"]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=log, env={**os.environ, "STENTOR_LOG": "warn", **settings})
+        running = cls(process, death, None, 0)
+        try:
+            async with asyncio.timeout(death.after if death.kind == "startup" else START_WITHIN):
+                line = (await process.stdout.readline()).decode().strip()
+        except TimeoutError:
+            running.kill()
+            await process.wait()
+            if death.kind != "startup":
+                raise Refused(f"not ready within {START_WITHIN} s") from None
+            return running
+        running.took = time.monotonic() - began
+        if line.startswith("http://"):
+            running.url = line
+            return running
+        code = await process.wait()
+        if death.syscall is None or code != -9:
+            raise Refused(f"exit status {code}, {line!r}")
+        return running
+
+    def kill(self):
+        """SIGKILL, if it is not dead yet."""
+        if self.process.returncode is None:
+            self.process.kill()
+
+    async def dies(self):
+        """Waits for the death that was planned; tells whether the chosen system call brought it."""
+        try:
+            async with asyncio.timeout(self.death.after if self.death.kind != "startup" else 0):
+                code = await self.process.wait()
+        except TimeoutError:
+            self.kill()
+            await self.process.wait()
+            return False
+        if code != -9 or self.death.syscall is None:
+            raise Refused(f"it ended by itself with status {code}")
+        return True
+
+    async def stop(self):
+        """SIGTERM: must end by itself with status 0."""
+        self.process.terminate()
+        async with asyncio.timeout(START_WITHIN):
+            code = await self.process.wait()
+        if code != 0:
+            raise Refused(f"a stop ended with status {code}")
