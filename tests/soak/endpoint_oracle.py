@@ -52,7 +52,8 @@ class EndpointOracle:
         # Written down before its retry; of the last one before a kill nobody may have been told.
         least = highest + 1 if life == self.life else max(highest, 1)
         if not least <= attempt <= self.requests[offset] + 1:
-            self._add("attempts", f"{offset} came as attempt {attempt}, {highest} was seen, {self.requests[offset]} requests")
+            story = f"attempt {attempt}, {highest} was seen, in {self.requests[offset]} requests"
+            self._add("attempts", f"{offset} came as {story}")
         self.requests[offset] += 1
         self.attempts[offset] = (max(highest, attempt), self.life)
 

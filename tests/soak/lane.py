@@ -6,7 +6,7 @@ import collections
 import pathlib
 import random
 import shutil
-import time
+import traceback
 
 import aiohttp
 
@@ -23,10 +23,12 @@ from reading import Reading, get
 # name, most events in a batch
 PUBLISHERS = [("one", 1), ("other", 1), ("few", 4), ("many", 20)]
 # name, patterns, window, events a frame
-LISTENERS = [("everything", ["**"], 16, None), ("keys", ["key.*"], 3, None), ("changes", ["*.changed", "*.deleted"], 64, 20)]
+LISTENERS = [("everything", ["**"], 16, None), ("keys", ["key.*"], 3, None),
+             ("changes", ["*.changed", "*.deleted"], 64, 20)]
 # name, patterns, in_flight
 CONNECTORS = [("ordered", ["policy.*"], 1), ("lanes", ["key.*", "user.deleted"], 4)]
 
+UNHARMED = Death("none", 0)
 # A life, or the end of a generation, that takes longer hangs.
 LIFE_WITHIN = 120
 
@@ -46,10 +48,12 @@ class Generation:
         self.faults = Faults()
         self.log = LogOracle(self.faults)
         self.publishers = [Publisher(name, self.log, self._dice(name), most) for name, most in PUBLISHERS]
-        self.listeners = [Listener(self.log, ListenerOracle(self.faults, name, patterns, window), self._dice(name), batch)
-                          for name, patterns, window, batch in LISTENERS]
-        self.endpoints = [Endpoint(name, self.log, EndpointOracle(self.faults, name, patterns, in_flight), self._dice(name))
-                          for name, patterns, in_flight in CONNECTORS]
+        self.listeners = [
+            Listener(self.log, ListenerOracle(self.faults, name, patterns, window), self._dice(name), batch)
+            for name, patterns, window, batch in LISTENERS]
+        self.endpoints = [
+            Endpoint(name, self.log, EndpointOracle(self.faults, name, patterns, in_flight), self._dice(name))
+            for name, patterns, in_flight in CONNECTORS]
         self.reading = Reading(self.log, self.publishers, self.listeners, self.endpoints, self._dice("reading"))
         # The last deaths, for the story.
         self.deaths = collections.deque(maxlen=10)
@@ -64,11 +68,12 @@ class Generation:
             for endpoint in self.endpoints:
                 await endpoint.open()
             try:
-                await self._life(Death("none", 0), self._make)
-                death = None
+                # A directory whose making is interrupted too.
+                for _ in range(self.dice.randrange(4)):
+                    await self._life(self._death(), self._idle)
+                await self._life(UNHARMED, self._make)
                 for _ in range(cycles):
-                    death = planned(self.dice, death)
-                    await self._life(death, self._load)
+                    await self._life(self._death(), self._load)
                     self.figures["cycles"] += 1
                     progress()
                     if self.faults:
@@ -78,8 +83,8 @@ class Generation:
             except Refused as refused:
                 self.figures["refused starts"] += 1
                 self.faults.add("refused", str(refused))
-            except (AssertionError, TimeoutError) as error:
-                self.faults.add("hung", repr(error))
+            except Exception:
+                self.faults.add("broke", traceback.format_exc())
             finally:
                 for endpoint in self.endpoints:
                     await endpoint.close()
@@ -87,24 +92,32 @@ class Generation:
         if not self.faults:
             shutil.rmtree(self.directory)
 
+    def _death(self):
+        starts = self.figures["starts"]
+        return planned(self.dice, self.deaths[-1] if self.deaths else UNHARMED, starts[-1] if starts else 0.03)
+
     async def _life(self, death, work):
         """One process: from its start to its death."""
         self.deaths.append(death)
         process = await Process.start(self.data, death, self.settings, self.stderr)
-        by_syscall = death.syscall is not None
+        # A death by a system call before the ready line is one too.
+        status = process.process.returncode if death.syscall else None
         try:
             async with asyncio.timeout(LIFE_WITHIN):
                 if process.url:
-                    if not by_syscall:
+                    if not death.syscall:
                         self.figures["starts"].append(process.took)
-                    by_syscall = await work(process)
+                    status = await work(process)
         finally:
             process.kill()
             await process.process.wait()
         for endpoint in self.endpoints:
             await endpoint.drained()
-        if work == self._load:
-            self.figures["kills"][death.syscall if by_syscall else "startup" if not process.url else "random"] += 1
+        if status is not None and not death.brought(status):
+            raise Refused(f"it ended by itself with status {status}")
+        if death != UNHARMED:
+            kind = "random" if process.url else "startup"
+            self.figures["kills"][kind if status is None else death.syscall] += 1
 
     async def _make(self, process):
         """Makes everybody, before the first kill."""
@@ -125,7 +138,7 @@ class Generation:
             assert answer.status == 201, f"{url}: {answer.status} {await answer.text()}"
 
     async def _load(self, process):
-        """Everybody at work until the death; tells whether a system call brought it."""
+        """Everybody at work until the death; gives its exit status where nobody here brought it."""
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
             for publisher in self.publishers:
                 group.create_task(publisher.run(session, process.url))
@@ -133,6 +146,10 @@ class Generation:
                 group.create_task(listener.run(session, process.url))
             group.create_task(self._read(session, process.url))
             return await process.dies()
+
+    async def _idle(self, process):
+        """Nobody is there yet."""
+        return await process.dies()
 
     async def _read(self, session, url):
         try:
@@ -147,7 +164,7 @@ class Generation:
             endpoint.calm()
         for listener in self.listeners:
             listener.calm = True
-        await self._life(Death("none", 0), self._drain)
+        await self._life(UNHARMED, self._drain)
         report = await asyncio.to_thread(verify, self.data)
         # Retention may have gone on behind the last reading.
         if report["end"] != self.log.highest + 1 or report["start"] < self.log.start:

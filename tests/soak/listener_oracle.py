@@ -1,4 +1,4 @@
-"""What a durable listener must hear: everything that matches, in order, again only what it had not durably acknowledged.
+"""What a durable listener must hear: everything that matches, in order, again only what was not durably acknowledged.
 
 An era lasts from one seek of the harness to the next (RELIABILITY.md, invariants 16 to 21).
 """
