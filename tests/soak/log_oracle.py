@@ -90,6 +90,7 @@ class LogOracle:
         if start < self.start:
             self.faults.add("came back", f"the log begins at {start}, and had begun at {self.start}")
         self.start = max(self.start, start)
+        self.read_to = max(self.read_to, self.start)
 
     def ends(self, end, highest):
         """The log ends here, said by a broker that was asked when `highest` was the highest offset known."""

@@ -78,6 +78,14 @@ def test_what_retention_took_is_not_lost_and_does_not_come_back(log, faults):
     assert faults.counted == {"came back": 1}
 
 
+def test_reading_goes_on_behind_what_retention_took_unread(log, faults):
+    log.begins(2)
+    reading(log, 2, 4)
+    log.acknowledged("t3", 3)
+    log.read(4, 6, [line(5)])
+    assert log.read_to == 6 and faults.counted == {"lost": 1}
+
+
 def test_an_offset_that_holds_another_event_is_reused(log, faults):
     log.acknowledged("t1", 1)
     log.read(0, 2, [line(0), line(1, n=5)])
