@@ -17,6 +17,7 @@ import pathlib
 import queue
 import random
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -32,6 +33,9 @@ EVERY = 50
 
 def _lane(number, directory, seed, cycles, generation, told):
     """The main of one lane's process."""
+    # Its broker ends with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
     def progress(figures):
         if figures["cycles"] % EVERY == 0:
             told.put((number, figures["cycles"], None))
@@ -58,10 +62,10 @@ def run(cycles, seed, *, brokers=2, data=None, generation=200, say=print):
             try:
                 number, reached, result = told.get(timeout=5)
             except queue.Empty:
-                dead = [n for n, lane in enumerate(lanes) if n not in ended and lane.exitcode not in (None, 0)]
-                if dead:
-                    stories.append(f"lanes {dead} of the programme itself broke")
-                    break
+                for number, lane in enumerate(lanes):
+                    if number not in ended and lane.exitcode is not None:
+                        ended[number] = no_figures()
+                        stories.append(f"lane {number} of the programme itself broke")
                 continue
             done[number] = reached
             if result:
@@ -72,8 +76,8 @@ def run(cycles, seed, *, brokers=2, data=None, generation=200, say=print):
             say(f"{sum(done.values())} cycles after {time.monotonic() - began:.0f} s")
     finally:
         for lane in lanes:
-            lane.join(5)
-            lane.kill()
+            lane.terminate()
+            lane.join()
     if not stories and not data:
         shutil.rmtree(place)
     return summary(ended.values(), seed, time.monotonic() - began), stories
@@ -108,6 +112,7 @@ def main():
     arguments.add_argument("--data", help="where the data directories are made; a temporary place if not said")
     arguments.add_argument("--generation", type=int, default=200, help="cycles of one data directory")
     asked = arguments.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     figures, stories = run(asked.cycles, asked.seed, brokers=asked.brokers, data=asked.data,
                            generation=asked.generation, say=lambda line: print(line, flush=True))
     print(json.dumps(figures))

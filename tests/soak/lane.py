@@ -88,6 +88,9 @@ class Generation:
             finally:
                 for endpoint in self.endpoints:
                     await endpoint.close()
+        for line in (self.directory / "broker.log").read_text(errors="replace").splitlines():
+            if '"level":"ERROR"' in line or "panicked" in line:
+                self.faults.add("broker's word", line)
         self._count()
         if not self.faults:
             shutil.rmtree(self.directory)
