@@ -74,9 +74,12 @@ def run(cycles, seed, *, brokers=2, data=None, generation=200, say=print):
                     stories.append(result[1])
                     say(result[1])
             say(f"{sum(done.values())} cycles after {time.monotonic() - began:.0f} s")
-    finally:
+    except BaseException:
         for lane in lanes:
             lane.terminate()
+        raise
+    finally:
+        for lane in lanes:
             lane.join()
     if not stories and not data:
         shutil.rmtree(place)
