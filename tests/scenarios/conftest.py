@@ -16,8 +16,8 @@ def brokers(tmp_path):
     """Makes brokers with settings of their own; all are ended with the test."""
     made = []
 
-    def make(name="data", *arguments, environment=None):
-        made.append(Broker(tmp_path / name, *arguments, environment=environment))
+    def make(name="data", *arguments, **settings):
+        made.append(Broker(tmp_path / name, *arguments, **settings))
         return made[-1]
 
     yield make

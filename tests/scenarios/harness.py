@@ -22,11 +22,15 @@ BINARY = os.environ.get("STENTOR", str(ROOT / "target" / "release" / "stentor"))
 
 
 class Broker:
-    """One broker process and its data directory; survives being killed."""
+    """One broker process and its data directory; survives being killed.
 
-    def __init__(self, data, *arguments, environment=None):
+    `prefix` is a command that becomes the broker, as in `nsenter … stentor serve …`: the process stays the same one.
+    """
+
+    def __init__(self, data, *arguments, environment=None, prefix=()):
         self.data = pathlib.Path(data)
         self.arguments = list(arguments)
+        self.prefix = list(prefix)
         self.environment = {**os.environ, "STENTOR_LOG": "warn", **(environment or {})}
         self.process = None
         self.port = 0
@@ -35,7 +39,8 @@ class Broker:
 
     def start(self):
         """Starts it, and returns when it has said where it serves. After a restart the port is the same."""
-        command = [BINARY, "serve", "--data", str(self.data), "--listen", f"127.0.0.1:{self.port}", *self.arguments]
+        command = [*self.prefix, BINARY, "serve", "--data", str(self.data), "--listen", f"127.0.0.1:{self.port}",
+                   *self.arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, env=self.environment)
         line = self.process.stdout.readline().decode().strip()
         if not line.startswith("http://"):
@@ -111,6 +116,29 @@ async def call(session, method, url, *, expect=None, **arguments):
         if expect is not None:
             assert answer.status == expect, f"{method} {url}: {answer.status} {text}"
         return answer.status, body
+
+
+async def refused(session, method, url, status, code, **arguments):
+    """One request that must be refused with this problem; gives the problem."""
+    async with session.request(method, url, **arguments) as answer:
+        text = await answer.text()
+        assert answer.status == status, f"{method} {url}: {answer.status} {text}"
+        assert answer.headers["content-type"] == "application/problem+json", f"{answer.headers} {text}"
+        problem = json.loads(text)
+        assert (problem["type"], problem["status"]) == (f"/problems/{code}", status), problem
+        assert problem["title"] and problem["detail"], problem
+        if status in (503, 507):
+            assert int(answer.headers["retry-after"]) >= 1, f"when to try again is not said: {answer.headers}"
+        return problem
+
+
+async def exported(session, broker):
+    """Every event that the broker has, in order, from an export that says it is whole."""
+    async with session.get(f"{broker.url}/v1/export") as answer:
+        assert answer.status == 200, await answer.text()
+        *events, last = [json.loads(line) for line in (await answer.text()).splitlines()]
+    assert "checkpoint" in last and last["events"] == len(events), f"the export is not whole: {last}"
+    return events
 
 
 @contextlib.asynccontextmanager
