@@ -108,6 +108,14 @@ async def eventually(ask, *, within=30, every=0.02, what=""):
         await asyncio.sleep(every)
 
 
+async def never(ask, *, within, every=0.02, what=""):
+    """Asks for so long; fails as soon as the answer is true. Only for what must not happen and has no signal."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        assert not ask(), what
+        await asyncio.sleep(every)
+
+
 async def call(session, method, url, *, expect=None, **arguments):
     """One request; gives the status and the JSON that came back."""
     async with session.request(method, url, **arguments) as answer:
