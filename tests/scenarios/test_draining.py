@@ -1,0 +1,130 @@
+"""A broker that ends: what is under way is answered, what comes too late is refused as draining, nothing is between.
+
+Invariants 1, 3 and 4; PROTOCOL.md section 9, status 503."""
+
+import asyncio
+import json
+import signal
+
+from faults import Fault
+from harness import eventually, exported, http, verify
+
+FIRST_SEGMENT = "00000000000000000000.seg"
+LATE = 40
+
+
+class UnderWay:
+    """A request whose last bytes are held back."""
+
+    def __init__(self, broker, method, path, body=b""):
+        self.broker = broker
+        lines = [f"{method} {path} HTTP/1.1", "host: stentor", "connection: close",
+                 "content-type: application/json", f"content-length: {len(body)}"]
+        whole = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+        self.sent, self.rest = whole[:-2], whole[-2:]
+
+    async def begin(self):
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.broker.port)
+        self.writer.write(self.sent)
+        await self.writer.drain()
+        return self
+
+    async def finish(self):
+        """Sends the rest; gives the status and the JSON that came back, or nothing where none came."""
+        self.writer.write(self.rest)
+        try:
+            answer = await self.reader.read()
+        except ConnectionError:
+            answer = b""
+        self.writer.close()
+        if not answer:
+            return None, None
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), json.loads(body)
+
+
+def publish(broker, id):
+    body = json.dumps([{"channel": "end.near", "id": id, "data": 1}]).encode()
+    return UnderWay(broker, "POST", "/v1/events", body)
+
+
+async def taken(broker):
+    """Connections are taken in their order: with this one answered, all before it are the broker's."""
+    status, _ = await (await UnderWay(broker, "GET", "/health/live").begin()).finish()
+    assert status == 200
+
+
+async def deaf(broker):
+    """Nobody new is heard."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
+
+
+async def drains(broker):
+    broker.process.send_signal(signal.SIGTERM)
+    await eventually(lambda: deaf(broker), what="nothing new is taken")
+
+
+async def test_a_request_that_is_under_way_when_the_broker_ends_is_answered_and_kept(broker):
+    under_way = await publish(broker, "half-sent").begin()
+    health = await UnderWay(broker, "GET", "/health/ready").begin()
+    await taken(broker)
+    await drains(broker)
+    status, problem = await health.finish()
+    assert (status, problem["type"], problem["detail"]) == (503, "/problems/not-ready", "draining")
+    status, answer = await under_way.finish()
+    assert (status, answer["first_offset"]) == (201, 0), answer
+    assert await asyncio.to_thread(broker.process.wait, 30) == 0
+    verify(broker.data)
+    broker.start()
+    async with http() as session:
+        assert [event["id"] for event in await exported(session, broker)] == ["half-sent"]
+
+
+async def test_a_publish_that_comes_when_the_log_is_closed_is_refused_as_draining_and_is_nowhere(brokers, tmp_path):
+    broker = brokers(environment={"STENTOR_DRAIN": "1s"})
+    # The second sync takes so long that the drain time is over before it is.
+    segment = broker.data / "events" / FIRST_SEGMENT
+    broker.prefix = Fault(tmp_path / "trace", "fdatasync", "delay_enter=4000000:when=2", [segment]).prefix
+    broker.start()
+    answers = {}
+
+    async def finish(id, under_way):
+        answers[id] = (None, None)
+        answers[id] = await under_way.finish()
+
+    slow = await publish(broker, "slow").begin()
+    late = {f"late-{n}": await publish(broker, f"late-{n}").begin() for n in range(LATE)}
+    await finish("before", await publish(broker, "before").begin())
+    await taken(broker)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(finish("slow", slow))
+        await drains(broker)
+
+        def one_is_refused():
+            if late:
+                group.create_task(finish(*late.popitem()))
+            return any(status == 503 for status, _ in answers.values())
+
+        await eventually(one_is_refused, every=0.1, what="a publish comes when the log is closed")
+    for under_way in late.values():
+        under_way.writer.close()
+    # That it took longer than it may is said.
+    assert await asyncio.to_thread(broker.process.wait, 30) == 1
+    broker.prefix = []
+    broker.start()
+    async with http() as session:
+        kept = {event["id"] for event in await exported(session, broker)}
+    for id, (status, problem) in answers.items():
+        assert status in (201, 503, None), f"{id}: {status} {problem}"
+        if status == 503:
+            assert problem["type"] == "/problems/draining", problem
+            assert id not in kept, f"{id} was refused, and is there"
+        if status == 201:
+            assert id in kept, f"{id} was acknowledged, and is gone"
+    broker.stop()
+    verify(broker.data)
