@@ -4,6 +4,7 @@ Invariants 1, 3, 11 and 26; PROTOCOL.md section 9, status 507."""
 
 import json
 
+import aiohttp
 import pytest
 
 from endpoint import endpoint
@@ -202,3 +203,58 @@ async def test_a_batch_that_meets_the_end_of_the_disk_half_written_is_wholly_abs
         assert (status, answer["first_offset"], answer["duplicates"]) == (201, 1, 0), answer
     broker.stop()
     verify(disk.inside)
+
+
+async def test_an_ack_that_has_no_space_is_refused_and_can_be_given_again_when_there_is_space(brokers, disk):
+    """A ledger of small segments is full soon. Whatever was told, nothing is neither acknowledged nor delivered."""
+    broker = brokers("disk", environment={**SEGMENTS, "STENTOR_SEGMENTS_LEDGER": "4KiB"}, prefix=disk.prefix).start()
+    count = 300
+    async with http() as session:
+        await call(session, "PUT", f"{broker.url}/v1/subscribers/listener", expect=201,
+                   json={"channels": ["disk.*"], "from": "earliest", "window": count})
+        events = [{"channel": "disk.filled", "data": n} for n in range(count)]
+        await call(session, "POST", f"{broker.url}/v1/events", json=events, expect=201)
+        disk.fill()
+        durable = refused_at = 0
+        async with listening(session, broker, subscriber="listener") as listener:
+            for offset in [event["offset"] for event in await listener.events(count)]:
+                await listener.socket.send_json({"op": "ack", "offset": offset, "confirm": True})
+                answer = await anything_but(listener, "caught_up")
+                if answer["op"] == "error":
+                    assert answer["code"] == "disk-full", answer
+                    refused_at = offset
+                    break
+                assert answer == {"op": "acked", "cursor": offset + 1}
+                durable = offset + 1
+            assert refused_at, "the ledger never was full"
+            disk.free()
+            # The session ends, or goes on and takes the ack again: but it must not swallow it.
+            await eventually(lambda: acknowledges(listener, refused_at), within=5, every=0.2,
+                             what="the ack is taken, or the session ends")
+        async with listening(session, broker, subscriber="listener") as listener:
+            cursor = listener.subscribed["cursor"]
+            assert durable <= cursor
+            assert [event["offset"] for event in await listener.events(count - cursor)] == list(range(cursor, count))
+            assert await listener.ack(count - 1) == count
+    broker.stop()
+    verify(disk.inside)
+
+
+async def anything_but(listener, op):
+    while True:
+        frame = await listener.frame()
+        if frame["op"] != op:
+            return frame
+
+
+async def acknowledges(listener, offset):
+    """Whether the ack is durable now, or the session over."""
+    if listener.socket.closed:
+        return True
+    await listener.socket.send_json({"op": "ack", "offset": offset, "confirm": True})
+    message = await listener.socket.receive(timeout=30)
+    if message.type is not aiohttp.WSMsgType.TEXT:
+        return True
+    answer = json.loads(message.data)
+    assert answer["op"] == "error" or answer["cursor"] > offset, f"the ack of {offset} was confirmed as {answer}"
+    return answer["op"] == "acked"

@@ -142,6 +142,27 @@ async def test_with_the_ledger_poisoned_durable_sessions_end_and_publishes_and_a
     verify(broker.data)
 
 
+async def test_a_session_whose_ack_meets_a_ledger_that_is_poisoned_already_ends_instead_of_going_on_without_it(
+        brokers, tmp_path):
+    broker = brokers().start()
+    async with http() as session:
+        await subscribe(session, broker, "listener")
+        await publish(session, broker, "first", expect=201)
+    broker.stop()
+    fault = fails(broker, tmp_path, "ledger", when=1)
+    broker.start()
+    async with http() as session, listening(session, broker, subscriber="listener") as listener:
+        assert (await listener.event())["offset"] == 0
+        await refused(session, "PUT", f"{broker.url}/v1/subscribers/other", 503, "outcome-unknown",
+                      json={"channels": ["**"]})
+        assert fault.hits() == 1, "the fault did not strike once"
+        await listener.socket.send_json({"op": "ack", "offset": 0, "confirm": True})
+        async with asyncio.timeout(5):
+            told = [json.loads(message.data)["op"] async for message in listener.socket]
+        assert "acked" not in told, "an ack was confirmed that is not durable"
+        assert listener.socket.close_code == 1011, "who was closed may not come back"
+
+
 async def test_with_the_ledger_poisoned_a_connector_sends_what_was_in_flight_at_most_and_goes_on_after_a_restart(
         brokers, tmp_path):
     broker = brokers().start()
