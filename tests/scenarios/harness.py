@@ -112,7 +112,10 @@ async def never(ask, *, within, every=0.02, what=""):
     """Asks for so long; fails as soon as the answer is true. Only for what must not happen and has no signal."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
-        assert not ask(), what
+        answer = ask()
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        assert not answer, what
         await asyncio.sleep(every)
 
 
