@@ -28,7 +28,7 @@ from harness import Broker, eventually, http, stentor  # noqa: E402
 # Small enough that a few events roll a segment, and that retention has something to take.
 SETTINGS = {"STENTOR_SEGMENTS_EVENTS": "4KiB", "STENTOR_SEGMENTS_LEDGER": "4KiB", "STENTOR_RETENTION_MAX_BYTES": "24KiB",
             "STENTOR_DRAIN": "3s"}
-EIO = {"pwrite64": ("EIO", "ENOSPC"), "openat": ("EIO", "ENOSPC"), "rename": ("EIO", "ENOSPC")}
+ERRORS = {"pwrite64": ("EIO", "ENOSPC"), "openat": ("EIO", "ENOSPC"), "rename": ("EIO", "ENOSPC")}
 CALLS = ("pwrite64", "fdatasync", "fsync", "openat", "rename", "unlink", "ftruncate", "pread64", "read", "getdents64")
 PHASES = ("running", "starting")
 SINGLES, BATCH, BEFORE = 10, 5, 20
@@ -103,6 +103,10 @@ class Client:
                 problem = answer.headers.get("content-type") == "application/problem+json"
                 self.oracle.hold(problem and answer.status >= 500, f"{method} {path}: {answer.status} {body}")
                 return answer.status, body
+        except aiohttp.ClientPayloadError:
+            # An export whose status is out can only break off, and its last line is missing.
+            self.oracle.hold(path.startswith("/v1/export"), f"{method} {path} broke off")
+            return None, None
         except (aiohttp.ClientError, ConnectionError) as error:
             self.oracle.hold(False, f"{method} {path} was not answered: {error!r}")
             return None, None
@@ -131,7 +135,7 @@ class Client:
         try:
             async with self.session.ws_connect(self.broker.ws, params={"subscriber": "listener"}) as socket:
                 while count:
-                    message = await socket.receive(timeout=20)
+                    message = await socket.receive(timeout=10)
                     if message.type is not aiohttp.WSMsgType.TEXT:
                         return self.oracle.hold(socket.close_code in (1011, 4500), f"closed with {socket.close_code}")
                     frame = json.loads(message.data)
@@ -284,7 +288,7 @@ async def campaign(folder, *, calls, seed, only=CALLS, phases=PHASES, step=1):
     bench = Bench(folder)
     await bench.prepare()
     dice = random.Random(seed)
-    kinds = [(phase, call, error) for phase in phases for call in only for error in EIO.get(call, ("EIO",))]
+    kinds = [(phase, call, error) for phase in phases for call in only for error in ERRORS.get(call, ("EIO",))]
     places = asyncio.Semaphore(AT_ONCE)
     struck, violations = {}, []
 
