@@ -24,7 +24,7 @@ BINARY = os.environ.get("STENTOR", str(ROOT / "target" / "release" / "stentor"))
 class Broker:
     """One broker process and its data directory; survives being killed.
 
-    `prefix` is a command that becomes the broker, as in `nsenter … stentor serve …`: the process stays the same one.
+    `prefix` is a command that becomes the broker, as in `nsenter … stentor serve …`: the process stays the same.
     """
 
     def __init__(self, data, *arguments, environment=None, prefix=()):

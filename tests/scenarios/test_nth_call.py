@@ -1,4 +1,4 @@
-"""A slice of tests/soak/nth_call.py: the n-th system call on a data file fails, and everything that was said is true."""
+"""A slice of tests/soak/nth_call.py: the n-th system call on a data file fails, and all that was said is true."""
 
 import os
 import random

@@ -2,14 +2,17 @@
 
 import asyncio
 import collections
+import concurrent.futures
+import multiprocessing
+import os
 import time
+import types
 
 from endpoint import endpoint
-from harness import call, eventually
+from harness import call, eventually, http
 from listening import listening
 from raw_socket import RawSocket
 
-AT_ONCE = 200
 LISTENERS, SAMPLES, PAUSE = 8, 300, 0.02
 # What a stalled client's socket takes is filled by these before anything is measured.
 FILLERS, FILLER = 40, "x" * 16_000
@@ -21,6 +24,13 @@ def resident(broker):
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
 
 
+def processor_seconds(broker):
+    """What the broker has used; the clients share the machine with it."""
+    with open(f"/proc/{broker.process.pid}/stat") as stat:
+        user, system = stat.read().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def spread(took):
     """Median, p99 and the longest, in ms."""
     ordered = sorted(took)
@@ -28,9 +38,9 @@ def spread(took):
             "max_ms": round(ordered[-1], 2)}
 
 
-async def crowd(count, make):
+async def crowd(count, make, at_once=200):
     """Runs `make(n)` for all of them, so many at once; gives what came of it."""
-    places = asyncio.Semaphore(AT_ONCE)
+    places = asyncio.Semaphore(at_once)
 
     async def one(n):
         async with places:
@@ -44,26 +54,38 @@ def leave(sockets):
         one.close()
 
 
-async def latencies(session, broker, channel):
+async def follow(url, ws, channel):
     """Milliseconds from a publish's request to its frame, for a few listeners that keep up."""
+    broker = types.SimpleNamespace(url=url, ws=ws)
     took = []
     there = asyncio.Barrier(LISTENERS + 1)
 
-    async def listen():
+    async def listen(session):
         async with listening(session, broker, channels=channel) as listener:
             await there.wait()
             for _ in range(SAMPLES):
                 event = await listener.event(within=60)
                 took.append((time.monotonic() - event["data"]["at"]) * 1_000)
 
-    async with asyncio.TaskGroup() as group:
+    async with http() as session, asyncio.TaskGroup() as group:
         for _ in range(LISTENERS):
-            group.create_task(listen())
+            group.create_task(listen(session))
         await there.wait()
         for _ in range(SAMPLES):
-            await call(session, "POST", f"{broker.url}/v1/events/{channel}", json={"at": time.monotonic()}, expect=201)
+            await call(session, "POST", f"{url}/v1/events/{channel}", json={"at": time.monotonic()}, expect=201)
             await asyncio.sleep(PAUSE)
     return spread(took)
+
+
+def followed(*where):
+    return asyncio.run(follow(*where))
+
+
+async def latencies(broker, channel):
+    """What `follow` gives, from a process of its own: a crowd keeps this one busy."""
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as aside:
+        where = (broker.url, broker.ws, channel)
+        return await asyncio.get_running_loop().run_in_executor(aside, followed, *where)
 
 
 async def idle(session, broker, count, path="/v1/ws"):
@@ -91,7 +113,7 @@ async def sessions_are_over(session, broker):
 
 async def stalled(session, broker, count):
     """What connections cost that listen and stop reading, and what they cost those who go on."""
-    alone = await latencies(session, broker, "busy.quick")
+    alone = await latencies(broker, "busy.quick")
     before = resident(broker)
     path = "/v1/ws?channels=busy.*"
     sockets = await crowd(count, lambda n: RawSocket(broker.port, path, n, receive_buffer=2_048).open())
@@ -100,17 +122,16 @@ async def stalled(session, broker, count):
         await call(session, "POST", f"{broker.url}/v1/events/busy.filler", json=FILLER, expect=201)
     await call(session, "POST", f"{broker.url}/v1/events/busy.last", json=0, expect=201)
     full = resident(broker)
-    among = await latencies(session, broker, "busy.quick")
-    figures = {"kib_each_open": round((opened - before) / count, 2), "kib_each_stalled": round((full - before) / count, 2),
-               "kib_each_at_the_end": round((resident(broker) - before) / count, 2), "alone": alone,
-               "among_stalled": among}
+    among = await latencies(broker, "busy.quick")
+    memory = {"open": opened, "stalled": full, "at_the_end": resident(broker)}
     leave(sockets)
-    return figures
+    each = {f"kib_each_{when}": round((then - before) / count, 2) for when, then in memory.items()}
+    return {**each, "alone": alone, "among_stalled": among}
 
 
 async def returning(session, broker, count, events=20):
     """Durable subscribers that were away and return at once: until all have everything and their acks are durable."""
-    alone = await latencies(session, broker, "live.quick")
+    alone = await latencies(broker, "live.quick")
 
     async def make(n):
         settings = {"channels": ["missed.*"], "from": "latest"}
@@ -123,7 +144,7 @@ async def returning(session, broker, count, events=20):
         began_at = placed["offset"] if began_at is None else began_at
     expected = list(range(began_at, began_at + events))
     took = []
-    began = time.monotonic()
+    began, used = time.monotonic(), processor_seconds(broker)
 
     async def come_back(n):
         socket = await RawSocket(broker.port, f"/v1/ws?subscriber=away-{n}&batch=100", n).open()
@@ -140,11 +161,11 @@ async def returning(session, broker, count, events=20):
         took.append((time.monotonic() - began) * 1_000)
         socket.close()
 
-    live = asyncio.create_task(latencies(session, broker, "live.quick"))
-    await crowd(count, come_back)
-    all_back = time.monotonic() - began
-    return {"events_each": events, "all_acked_in_s": round(all_back, 2), "returned": spread(took),
-            "live_alone": alone, "live_meanwhile": await live}
+    live = asyncio.create_task(latencies(broker, "live.quick"))
+    await crowd(count, come_back, at_once=1_000)
+    all_back, used = time.monotonic() - began, processor_seconds(broker) - used
+    return {"events_each": events, "all_acked_in_s": round(all_back, 2), "broker_cpu_s": round(used, 2),
+            "returned": spread(took), "live_alone": alone, "live_meanwhile": await live}
 
 
 async def poison(session, broker, count):

@@ -26,8 +26,8 @@ from faults import Fault  # noqa: E402
 from harness import Broker, eventually, http, stentor  # noqa: E402
 
 # Small enough that a few events roll a segment, and that retention has something to take.
-SETTINGS = {"STENTOR_SEGMENTS_EVENTS": "4KiB", "STENTOR_SEGMENTS_LEDGER": "4KiB", "STENTOR_RETENTION_MAX_BYTES": "24KiB",
-            "STENTOR_DRAIN": "3s"}
+SETTINGS = {"STENTOR_SEGMENTS_EVENTS": "4KiB", "STENTOR_SEGMENTS_LEDGER": "4KiB",
+            "STENTOR_RETENTION_MAX_BYTES": "24KiB", "STENTOR_DRAIN": "3s"}
 ERRORS = {"pwrite64": ("EIO", "ENOSPC"), "openat": ("EIO", "ENOSPC"), "rename": ("EIO", "ENOSPC")}
 CALLS = ("pwrite64", "fdatasync", "fsync", "openat", "rename", "unlink", "ftruncate", "pread64", "read", "getdents64")
 PHASES = ("running", "starting")

@@ -1,4 +1,4 @@
-"""A WebSocket client that is hardly more than its socket, so that ten thousand of them leave the machine to the broker."""
+"""A WebSocket client that is hardly more than its socket: ten thousand of them leave the machine to the broker."""
 
 import asyncio
 import json
