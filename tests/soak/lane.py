@@ -10,12 +10,12 @@ import traceback
 
 import aiohttp
 
-from endpoint import SECRET, Endpoint
+from webhook import SECRET, Endpoint
 from endpoint_oracle import EndpointOracle
-from faults import Faults
+from violations import Faults
 from harness import verify
 from listener_oracle import ListenerOracle
-from load import BROKEN, Listener, Publisher
+from traffic import BROKEN, Listener, Publisher
 from log_oracle import LogOracle
 from process import Death, Process, Refused, planned
 from reading import Reading, get

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from endpoint_oracle import EndpointOracle
-from faults import Faults
+from violations import Faults
 from listener_oracle import ListenerOracle
 from log_oracle import LogOracle, Planned, parsed
 
