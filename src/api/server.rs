@@ -2,22 +2,28 @@
 
 use crate::clock;
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::util::MapRequest;
 
 /// How long a new connection may stay silent.
 const FIRST_BYTE: Duration = Duration::from_secs(5);
 /// How long a request's headers may take.
 const HEADERS: Duration = Duration::from_secs(10);
+/// How often a peer over HTTP/2 must show that it is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// How long accepting pauses when the machine is out of files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -88,18 +94,32 @@ impl Server {
 }
 
 async fn connection(stream: TcpStream, router: Router, draining: CancellationToken) {
-    if stream.set_nodelay(true).is_err() || !matches!(clock::within(FIRST_BYTE, stream.readable()).await, Some(Ok(())))
-    {
+    // A look at the first byte, not at readiness: a fresh socket is taken for ready until it was tried.
+    let first_byte = clock::within(FIRST_BYTE, stream.peek(&mut [0])).await;
+    if stream.set_nodelay(true).is_err() || !matches!(first_byte, Some(Ok(1..))) {
         return;
     }
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
-    let service = TowerToHyperService::new(router);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(256).keep_alive_interval(KEEP_ALIVE);
+    let asked = Arc::new(AtomicBool::new(false));
+    let noting = Arc::clone(&asked);
+    let service = TowerToHyperService::new(MapRequest::new(router, move |request: Request<Incoming>| {
+        noting.store(true, Ordering::Relaxed);
+        request
+    }));
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(serving);
+    // Whoever sends half of a preface, or opens HTTP/2 and asks nothing, holds a place for nothing.
+    let silent = async {
+        clock::sleep(HEADERS).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     let ended = tokio::select! {
         ended = &mut serving => ended,
+        () = silent => return,
         () = draining.cancelled() => {
             serving.as_mut().graceful_shutdown();
             serving.await

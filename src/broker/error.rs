@@ -105,7 +105,15 @@ impl From<Failure> for Error {
             Failure::Closed => (ErrorKind::Unavailable, "draining"),
             Failure::ReadOnly(_) => (ErrorKind::Unavailable, "read-only"),
         };
-        Self::new(kind, code, failure.to_string())
+        // The reasons name files of the machine; they are for the log of whoever runs it.
+        let detail = match &failure {
+            Failure::Poisoned(_) => {
+                "the disk failed and the outcome is unknown; publish again with the same id".to_owned()
+            }
+            Failure::ReadOnly(_) => "the log is damaged and read-only: opened to serve what is readable".to_owned(),
+            other => other.to_string(),
+        };
+        Self::new(kind, code, detail)
     }
 }
 

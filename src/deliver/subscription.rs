@@ -127,8 +127,7 @@ impl Subscription {
         let attempts = inner.window.give_up(offset, Instant::now())?;
         let mut entries = inner.take_acks(self.id, None, None);
         entries.push(dead(attempts));
-        let ticket = self.engine.record(entries)?;
-        inner.recorded(&ticket);
+        let ticket = self.record(&mut inner, entries)?;
         inner.wake();
         drop(inner);
         self.dirty.add(Arc::clone(self), true);
@@ -153,9 +152,35 @@ impl Subscription {
         if entries.is_empty() {
             return Ok(None);
         }
-        let ticket = self.engine.record(entries)?;
-        inner.recorded(&ticket);
-        Ok(Some(ticket))
+        Ok(Some(self.record(inner, entries)?))
+    }
+
+    /// Hands entries over to the ledger. What it does not take is not settled: the session ends with it.
+    fn record(&self, inner: &mut Inner, entries: Vec<Entry>) -> Result<Ticket, Failure> {
+        match self.engine.record(entries) {
+            Ok(ticket) => {
+                inner.recorded(&ticket);
+                Ok(ticket)
+            }
+            Err(failure) => {
+                self.lose(inner, &failure);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Waits until everything that this session acknowledged is durable.
+    ///
+    /// # Errors
+    /// The ledger did not keep it; or the session is over, and then nobody knows.
+    pub async fn settled(&self, generation: u64) -> Result<(), AckRefused> {
+        self.settle()?;
+        if let Some(ticket) = self.newest_ticket() {
+            // A failure is met below, with what else went with it.
+            let _outcome = ticket.durable().await.is_ok();
+        }
+        self.release()?;
+        if self.inner.lock().generation == generation { Ok(()) } else { Err(AckRefused::Over) }
     }
 
     /// Gives room back for what is durable by now; says what failed.
@@ -170,7 +195,11 @@ impl Subscription {
                     inner.on_the_way.push_front((ticket, events));
                     break;
                 }
-                Some(outcome) => outcome?,
+                Some(Ok(())) => {}
+                Some(Err(failure)) => {
+                    self.lose(&mut inner, &failure);
+                    return Err(failure);
+                }
             }
             inner.window.durable(events);
             inner.wake();
@@ -186,8 +215,17 @@ impl Subscription {
     /// Takes window, filter and settings anew from what is durable, after something that was not written down.
     /// The session ends: it must not go on from what nobody will remember.
     pub(super) fn reload(&self) {
+        self.go_back(&mut self.inner.lock());
+    }
+
+    /// As [`Subscription::reload`], in the same breath in which it turned out: nobody may see the window in between.
+    fn lose(&self, inner: &mut Inner, failure: &Failure) {
+        tracing::error!(subscriber = %self.name, %failure, "acks are lost; the session ends");
+        self.go_back(inner);
+    }
+
+    fn go_back(&self, inner: &mut Inner) {
         let subscriber = self.engine.state().get(self.id).cloned();
-        let mut inner = self.inner.lock();
         if let Some(subscriber) = subscriber {
             let (window_size, ack_timeout, expires) = super::registry::shape(&subscriber.target);
             inner.window = window_of(&subscriber);

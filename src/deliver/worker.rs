@@ -107,6 +107,11 @@ impl Worker {
                 self.rest(None).await;
                 continue;
             }
+            if self.parts.engine.refuses_entries().is_some() {
+                // What was sent could not be written down, and would be sent again and again.
+                self.rest(Some(PAUSE_AFTER_FAILURE)).await;
+                continue;
+            }
             let secrets = match open_secrets(&*self.parts.engine, self.subscription.id()) {
                 Ok(secrets) => secrets,
                 Err(error) => {

@@ -6,10 +6,10 @@
 
 use super::error::{Damage, LogError};
 use super::meta::Meta;
-use super::record::{self, MAGIC, RecordHeader, RecordKind, SNAPSHOT_MAGIC};
+use super::pieces::{Old, Piece, is_sealed, pieces, pieces_end, read, snapshot};
+use super::record::{self, MAGIC, RecordHeader, RecordKind};
 use super::scan::note_digest;
-use super::segment::{self, DATA_START, Footer, SegmentHeader};
-use super::segments::{fits, resync};
+use super::segment::{DATA_START, Footer, SegmentHeader};
 use super::writer::snapshot_record;
 use super::{LogOptions, Nonces, names};
 use crate::fs::{self, Fs, Open};
@@ -50,22 +50,6 @@ pub struct Mended {
     pub damage: Damage,
     /// Whether its records were filled in; else they are a gap for good.
     pub filled: bool,
-}
-
-/// A stretch of a segment.
-enum Piece {
-    /// A record that is whole: where it stands and how long it is.
-    Record(usize, RecordHeader),
-    /// Offsets that cannot be read.
-    Lost(Damage),
-}
-
-struct Old {
-    first: Offset,
-    path: std::path::PathBuf,
-    bytes: Vec<u8>,
-    header: Option<SegmentHeader>,
-    footer: Option<Footer>,
 }
 
 /// Goes through the log as [`mend`] does, and changes nothing.
@@ -157,26 +141,6 @@ fn some_log_id(fs: &dyn Fs, options: &LogOptions, firsts: &[Offset]) -> Result<[
     let span = Span::new(Offset::ZERO, firsts.last().copied().unwrap_or_default());
     let detail = "no segment of it can be read, and its evidence neither; restore the folder".to_owned();
     Err(Damage { path: options.dir.clone(), position: 0, span, detail }.into())
-}
-
-fn read(fs: &dyn Fs, options: &LogOptions, first: Offset, log_id: Option<[u8; 16]>) -> Result<Old, LogError> {
-    let path = options.dir.join(names::segment(first));
-    let bytes = fs::read_all(fs, &path, usize::MAX).map_err(LogError::io(&path))?;
-    let header = match SegmentHeader::decode(&bytes) {
-        Ok((header, _)) => Some(header),
-        Err(segment::BadHeader::Version(found)) => {
-            return Err(LogError::Unknown { path, what: "format version", found });
-        }
-        Err(segment::BadHeader::Damaged) => None,
-    };
-    let header = header.filter(|header| {
-        header.kind == options.kind && header.first == first && log_id.is_none_or(|id| id == header.log_id)
-    });
-    let footer = header.and_then(|header| {
-        let found = segment::find_footer(&bytes, DATA_START as usize, header.nonce)?;
-        (found.first == first).then_some(found)
-    });
-    Ok(Old { first, path, bytes, header, footer })
 }
 
 struct Mending<'a> {
@@ -324,98 +288,6 @@ impl Mending<'_> {
         }
         let dir = &self.options.dir;
         fs::replace(self.fs, dir, &names::segment(old.first), bytes).map_err(LogError::io(&old.path))
-    }
-}
-
-/// The whole snapshot of a segment, if it has one.
-fn snapshot(old: &Old) -> Option<&[u8]> {
-    let header = old.header.filter(|header| header.snapshot_len > 0)?;
-    let rest = old.bytes.get(DATA_START as usize..)?;
-    let (found, body) = record::parse(rest, header.nonce, SNAPSHOT_MAGIC).ok()?;
-    (found.record_len() as u64 == header.snapshot_len).then_some(body)
-}
-
-/// What a segment consists of, and where its records end.
-fn pieces(old: &Old, following: Option<Offset>, proven: Offset) -> (Vec<Piece>, usize) {
-    let lost = |position: usize, span: Span, detail: &str| {
-        Piece::Lost(Damage { path: old.path.clone(), position: position as u64, span, detail: detail.to_owned() })
-    };
-    let until = old.footer.map(|footer| footer.next).or(following);
-    let Some(header) = old.header else {
-        let to = until.unwrap_or(proven);
-        let nothing = to <= old.first;
-        let gone = lost(0, Span::new(old.first, to), "its header cannot be read, or it is of another log or place");
-        return (if nothing { Vec::new() } else { vec![gone] }, 0);
-    };
-    let mut pieces = Vec::new();
-    let mut at = usize::try_from(header.records_start()).unwrap_or(usize::MAX);
-    let mut next = old.first;
-    let bound = until.unwrap_or(Offset(u64::MAX));
-    loop {
-        let rest = old.bytes.get(at..).unwrap_or_default();
-        if let Ok((found, body)) = record::parse(rest, header.nonce, MAGIC)
-            && fits(&found, next)
-            && let Some(behind) = record::behind(&found, body)
-        {
-            pieces.push(Piece::Record(at, found));
-            at += found.record_len();
-            next = behind;
-            continue;
-        }
-        // The next record that is whole, wherever it stands.
-        let Some((found, offset)) = resync(&old.bytes, at + 1, header.nonce, next, bound) else { break };
-        pieces.push(lost(at, Span::new(next, offset), "no valid record"));
-        (at, next) = (found, offset);
-    }
-    match until {
-        Some(to) if next < to => pieces.push(lost(at, Span::new(next, to), "no valid record")),
-        Some(_) => {}
-        // The newest segment: a torn tail is recovery's business, and an atomic batch that it tore in two.
-        None if pieces.iter().any(|piece| matches!(piece, Piece::Lost(_))) => drop_torn_batch(&mut pieces, proven),
-        None => {}
-    }
-    (pieces, at)
-}
-
-/// Whether the file ends with a footer that fits its records.
-fn is_sealed(old: &Old, pieces: &[Piece], end: usize) -> bool {
-    let mut digest = Sha256::new();
-    for piece in pieces {
-        if let Piece::Record(at, header) = piece {
-            note_digest(&mut digest, old.bytes.get(*at..).unwrap_or_default(), header);
-        }
-    }
-    old.footer.is_some_and(|footer| {
-        footer.position == end as u64
-            && old.bytes.len() == end + segment::FOOTER_BYTES
-            && footer.count == pieces.len() as u64
-            && footer.digest == <[u8; 32]>::from(digest.finalize())
-    })
-}
-
-/// Takes off a last batch that is not whole, unless it is known to have been synced.
-fn drop_torn_batch(pieces: &mut Vec<Piece>, proven: Offset) {
-    if !matches!(pieces.last(), Some(Piece::Record(_, header)) if header.batch_left > 0) {
-        return;
-    }
-    let mut follows: Option<u32> = None;
-    while let Some(Piece::Record(_, header)) = pieces.last() {
-        let same_batch = follows.is_none_or(|left| header.batch_left == left + 1);
-        if !same_batch || header.offset < proven {
-            break;
-        }
-        follows = Some(header.batch_left);
-        pieces.pop();
-    }
-}
-
-fn pieces_end(old: &Old, pieces: &[Piece]) -> Offset {
-    match pieces.last() {
-        Some(Piece::Record(at, header)) => {
-            let body = old.bytes.get(at + record::HEADER_BYTES..at + header.record_len()).unwrap_or_default();
-            record::behind(header, body).unwrap_or(header.offset.next())
-        }
-        _ => old.first,
     }
 }
 

@@ -22,6 +22,7 @@ mod index;
 mod mend;
 mod meta;
 mod names;
+mod pieces;
 mod record;
 mod recover;
 mod scan;

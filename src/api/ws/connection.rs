@@ -11,7 +11,6 @@ use crate::broker::Error;
 use crate::clock::{self, Instant};
 use crate::deliver::{Delivery, Ending};
 use crate::ledger::{Entry, Via};
-use crate::log::Ticket;
 use crate::metrics::Word;
 use crate::model::{Event, Invalid, Offset, limits};
 use axum::extract::ws::{Message, WebSocket};
@@ -277,24 +276,13 @@ impl Connection {
         }
         self.api.broker.metrics().acks.get_or_create(&self.via).inc();
         if ack.confirm {
-            let ticket: Option<Ticket> = subscription.settle()?;
             let registry = Arc::clone(self.api.broker.registry());
             self.answers.push(Box::pin(async move {
-                let durable = match ticket {
-                    Some(ticket) => {
-                        let durable = ticket.durable().await;
-                        durable.and_then(|()| subscription.release()).map_err(Error::from)
-                    }
-                    // An ack that came a moment earlier may still be on its way.
-                    None => {
-                        registry.settle_all().await;
-                        Ok(())
-                    }
-                };
-                let cursor = durable.and_then(|()| registry.cursor(&subscription).map_err(Error::from));
+                let durable = subscription.settled(generation).await.map_err(Problem::from);
+                let cursor = durable.and_then(|()| Ok(registry.cursor(&subscription)?));
                 match cursor {
                     Ok(cursor) => frame::text(&json!({"op": "acked", "cursor": cursor})),
-                    Err(error) => frame::error(&Problem::from(error), None),
+                    Err(problem) => frame::error(&problem, None),
                 }
             }));
         }
