@@ -15,6 +15,7 @@
 //! rides along with a record is its owner's business ([`Hook`]).
 
 mod ahead;
+mod branches;
 mod bytes;
 mod commit;
 mod error;
@@ -32,6 +33,7 @@ mod segments;
 mod verify;
 mod writer;
 
+pub use branches::branches;
 pub use commit::{Committed, Filling, Hook, Log, Ticket};
 pub use error::{Damage, Failure, LogError};
 pub use mend::{Filled, Mended, Owner, mend, survey};

@@ -1,5 +1,6 @@
 //! Opening a log: what is there, what a crash tore off, what is damaged (R3 to R9).
 
+use super::branches::{Branch, take};
 use super::error::{Damage, LogError};
 use super::meta::{Durable, Meta};
 use super::record::{self, Bad};
@@ -114,8 +115,12 @@ impl Walk<'_> {
 
     fn durable(&mut self, firsts: &[Offset]) -> Result<Option<(Durable, u64)>, LogError> {
         match Meta::read(self.fs, &self.options.dir, self.options.kind) {
-            Ok(None) if firsts.is_empty() => Ok(None),
+            Ok(None) if firsts.is_empty() => {
+                take(Branch::Empty);
+                Ok(None)
+            }
             Ok(None) => {
+                take(Branch::NoMeta);
                 let damage = Damage {
                     path: self.options.dir.join(names::META),
                     position: 0,
@@ -124,7 +129,10 @@ impl Walk<'_> {
                 };
                 self.met(damage).map(|()| None)
             }
-            Err(LogError::Damaged(damage)) => self.met(damage).map(|()| None),
+            Err(LogError::Damaged(damage)) => {
+                take(Branch::BadMeta);
+                self.met(damage).map(|()| None)
+            }
             other => other,
         }
     }
@@ -143,6 +151,7 @@ impl Walk<'_> {
                 continue;
             };
             if expected.is_some_and(|expected| expected != *first) {
+                take(Branch::Hole);
                 let from = expected.unwrap_or_default();
                 let span = Span::new(from.min(*first), (*first).max(from));
                 self.met(Damage {
@@ -153,7 +162,12 @@ impl Walk<'_> {
                 })?;
             }
             let extent = match self.footer(&found)? {
-                Some(footer) => sealed(footer),
+                Some(footer) => {
+                    if last {
+                        take(Branch::Sealed);
+                    }
+                    sealed(footer)
+                }
                 None => {
                     let (extent, running) = self.unsealed(&found, last, durable)?;
                     if last {
@@ -164,6 +178,9 @@ impl Walk<'_> {
             };
             // Below the start files may be missing: retention was on its way when the process ended.
             expected = Some(extent.next).filter(|next| *next > self.start);
+            if extent.next <= self.start && !last {
+                take(Branch::Leftover);
+            }
             let Found { header, path, file, .. } = found;
             list.push(Arc::new(Segment { header, path, file, extent: RwLock::new(extent), index: RwLock::new(None) }));
         }
@@ -171,6 +188,7 @@ impl Walk<'_> {
         if let Some(oldest) = oldest
             && oldest.first() > self.start
         {
+            take(Branch::MissingStart);
             let span = Span::new(self.start, oldest.first());
             self.met(Damage {
                 path: oldest.path.clone(),
@@ -195,6 +213,7 @@ impl Walk<'_> {
             Ok(decoded) => decoded,
             Err(BadHeader::Version(found)) => return Err(LogError::Unknown { path, what: "format version", found }),
             Err(BadHeader::Damaged) => {
+                take(Branch::BadHeader);
                 let detail = "neither copy of the segment's header is valid, or they differ".to_owned();
                 self.met(Damage { path, position: 0, span: Span::new(first, first), detail })?;
                 return Ok(None);
@@ -204,11 +223,13 @@ impl Walk<'_> {
             || header.first != first
             || self.log_id.is_some_and(|id| id != header.log_id)
         {
+            take(Branch::BadHeader);
             let detail = "a segment of another log or another place".to_owned();
             self.met(Damage { path, position: 0, span: Span::new(first, first), detail })?;
             return Ok(None);
         }
         if !both {
+            take(Branch::OneHeader);
             tracing::warn!(path = %path.display(), "one of the two copies of the segment's header is damaged");
         }
         self.log_id = Some(header.log_id);
@@ -247,6 +268,9 @@ impl Walk<'_> {
         if let Some(footer) = seal.filter(|footer| before_batch.is_none() && matches(footer, &good)) {
             return self.finish_seal(found, footer);
         }
+        if before_batch.is_some() {
+            take(Branch::TornBatch);
+        }
         let kept = before_batch.unwrap_or_else(|| good.clone());
         let damage = self.judge(found, &bytes, &good, kept.next, last, durable);
         let extent = Extent { end: kept.end as u64, next: kept.next, last_time: kept.last_time, footer: None };
@@ -276,25 +300,30 @@ impl Walk<'_> {
             Some(Damage { path: found.path.clone(), position: good.end as u64, span, detail: detail.to_owned() })
         };
         if !last {
+            take(Branch::NoFooter);
             let to = end_of_valid(bytes, good, found.header.nonce);
             return damage(to, "not the newest segment, and its footer is missing or wrong");
         }
         let mut at = good.end + 1;
         while let Some((position, header)) = record::find_header(bytes, at, found.header.nonce) {
             if header.durable > good.next {
+                take(Branch::LaterRecord);
                 let to = end_of_valid(bytes, good, found.header.nonce);
                 return damage(to, "a bad record, and a later one that was written after it was synced");
             }
             at = position + 1;
         }
         if let Some(footer) = segment::find_footer(bytes, good.end, found.header.nonce) {
+            take(Branch::LaterFooter);
             return damage(footer.next, "a bad record before the segment's footer");
         }
         let noted = durable.filter(|d| d.segment == found.header.first).map(|d| d.committed);
         if let Some(committed) = noted.filter(|committed| *committed > kept) {
+            take(Branch::MetaBeyond);
             return damage(committed, "a bad record, and durable.meta says that it was synced");
         }
         if self.options.proven > kept {
+            take(Branch::LedgerBeyond);
             return damage(self.options.proven, "a bad record, and the ledger proves that it was synced");
         }
         None
@@ -302,6 +331,7 @@ impl Walk<'_> {
 
     /// A crash came between writing the footer and cutting the file to it: the rest of that step.
     fn finish_seal(&self, found: &Found, footer: Footer) -> Result<(Extent, Option<Scanned>), LogError> {
+        take(Branch::FinishSeal);
         let end = footer.position + FOOTER_BYTES as u64;
         if found.len > end && self.options.recover != Recover::ServeReadable {
             found.file.truncate(end).and_then(|()| found.file.sync()).map_err(LogError::io(&found.path))?;
@@ -316,6 +346,7 @@ impl Walk<'_> {
         if torn.is_empty() || self.options.recover == Recover::ServeReadable {
             return Ok(());
         }
+        take(Branch::TornTail);
         let name =
             names::quarantined(self.options.kind.as_str(), found.header.first, end as u64, crc32fast::hash(torn));
         let quarantine = &self.options.quarantine;
@@ -340,6 +371,7 @@ impl Walk<'_> {
         if proven <= recovered {
             return Ok(());
         }
+        take(Branch::LostData);
         let dir = self.options.dir.clone();
         if self.options.recover != Recover::ServeReadable {
             return Err(LogError::LostData { dir, recovered, proven, evidence });
@@ -390,6 +422,7 @@ impl Recovered {
         let from = if durable.segment == segment.first() { durable.position.max(begin) } else { begin };
         // A footer that was seen may never have reached the disk either.
         let end = extent.footer.map_or(extent.end, |footer| footer.position + FOOTER_BYTES as u64);
+        take(if end > from { Branch::Beyond } else { Branch::Clean });
         if end > from {
             let len = usize::try_from(end - from).unwrap_or(usize::MAX);
             let bytes = segment.read_bytes(from, len)?;

@@ -1,0 +1,147 @@
+//! Every version of a disk that a crash may leave.
+
+use super::chains::Chains;
+use super::oracle::Oracle;
+use super::workload::{Base, STEPS, Step};
+use std::cell::Cell;
+use stentor::fs::{Choices, Fault, MemoryFs};
+use tokio::runtime::Runtime;
+
+/// Versions of a disk that are drawn where not all are tried.
+const DRAWN: u64 = 16;
+/// Of so many states one is published to again.
+const REPEATS_EVERY: u64 = 32;
+
+/// How much is tried, and what was.
+pub(crate) struct Tries {
+    pub(crate) seed: u64,
+    /// Versions of one disk tried in order.
+    pub(crate) in_order: usize,
+    /// Crash states in all, at most.
+    pub(crate) at_most: u64,
+    /// Crashes during recovery.
+    pub(crate) chains: Option<Chains>,
+    /// Which part of how many of the small workloads: by their first two steps.
+    pub(crate) share: (u64, u64),
+    pub(crate) states: Cell<u64>,
+    pub(crate) points: Cell<u64>,
+    /// Crash points of which not every version was tried.
+    pub(crate) not_all: Cell<u64>,
+    /// A digest of all calls of all runs.
+    pub(crate) trace: Cell<u64>,
+}
+
+impl Tries {
+    pub(crate) fn new(seed: u64, in_order: usize, at_most: u64) -> Self {
+        let zero = || Cell::new(0);
+        Self {
+            seed,
+            in_order,
+            at_most,
+            chains: None,
+            share: (0, 1),
+            states: zero(),
+            points: zero(),
+            not_all: zero(),
+            trace: zero(),
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.states.get() >= self.at_most
+    }
+
+    /// Tries the versions of a disk at a crash.
+    pub(crate) fn images(&self, runtime: &Runtime, fs: &MemoryFs, oracle: &Oracle, story: &dyn Fn() -> String) {
+        add(&self.points, 1);
+        self.trace.set((self.trace.get() ^ fs.trace()).wrapping_mul(0x0100_0000_01b3));
+        let mut choices = Choices::exhaustive();
+        for n in 0..self.in_order {
+            self.image(runtime, &fs.crash(&mut choices), oracle, &|| format!("{}, version {n}", story()));
+            if !choices.advance() {
+                return;
+            }
+        }
+        add(&self.not_all, 1);
+        for n in 0..DRAWN {
+            let seed = self.seed ^ n;
+            let disk = fs.crash(&mut Choices::seeded(seed));
+            self.image(runtime, &disk, oracle, &|| format!("{}, drawn by seed {seed}", story()));
+        }
+    }
+
+    /// Tries one version.
+    fn image(&self, runtime: &Runtime, disk: &MemoryFs, oracle: &Oracle, story: &dyn Fn() -> String) {
+        add(&self.states, 1);
+        if let Some(chains) = &self.chains {
+            chains.crash_recovery(runtime, disk, oracle, self.states.get(), story);
+        }
+        oracle.check(runtime, disk, story);
+        if self.states.get().is_multiple_of(REPEATS_EVERY) {
+            oracle.check_repeats(runtime, disk, story);
+        }
+    }
+
+    /// The power fails at each call of the very first start.
+    pub(crate) fn first_start(&self, runtime: &Runtime) {
+        for call in 0.. {
+            let fs = MemoryFs::new();
+            fs.set_fault(Fault { fail_call: Some(call), keep_failing: true, ..Fault::default() });
+            let mut run = super::workload::Run { fs: fs.clone(), engine: None, oracle: Oracle::default(), count: 0 };
+            run.start(runtime);
+            run.engine = None;
+            self.images(runtime, &fs, &run.oracle, &|| format!("first start, call {call}"));
+            if fs.calls() <= call {
+                return;
+            }
+        }
+    }
+
+    /// Every workload of so many steps, the power failing at each call of its last one.
+    pub(crate) fn every_workload(&self, runtime: &Runtime, longest: usize) {
+        self.first_start(runtime);
+        self.beyond(runtime, &Base::first(runtime), &mut Vec::new(), longest);
+    }
+
+    /// Depth first, so that only the disks of one workload's steps are held at a time.
+    fn beyond(&self, runtime: &Runtime, base: &Base, steps: &mut Vec<Step>, left: usize) {
+        if left == 0 || self.is_over() {
+            return;
+        }
+        for (n, step) in STEPS.into_iter().enumerate() {
+            let (part, of) = self.share;
+            if steps.len() == 1 && n as u64 % of != part {
+                continue;
+            }
+            steps.push(step);
+            for call in 0.. {
+                let Some((fs, oracle)) = base.crash(runtime, step, call) else { break };
+                self.images(runtime, &fs, &oracle, &|| format!("{steps:?}, power off at call {call} of the last"));
+            }
+            self.beyond(runtime, &base.after(runtime, step), steps, left - 1);
+            steps.pop();
+        }
+    }
+
+    /// Workloads of 7 to 20 steps drawn by the seed, the power failing at drawn calls of their last step.
+    pub(crate) fn drawn_workloads(&self, runtime: &Runtime) {
+        let mut draw = Choices::seeded(self.seed);
+        while !self.is_over() {
+            let steps: Vec<Step> = (0..7 + draw.pick(14)).map(|_| STEPS[draw.pick(STEPS.len())]).collect();
+            let mut base = Base::first(runtime);
+            for (n, step) in steps.iter().enumerate() {
+                // Crashes all along the way: each step gets its share.
+                let call = draw.pick(24) as u64;
+                if let Some((fs, oracle)) = base.crash(runtime, *step, call) {
+                    let done = &steps[..=n];
+                    self.images(runtime, &fs, &oracle, &|| format!("{done:?}, power off at call {call} of the last"));
+                }
+                base = base.after(runtime, *step);
+            }
+        }
+    }
+}
+
+pub(crate) fn add(cell: &Cell<u64>, more: u64) {
+    cell.set(cell.get() + more);
+}

@@ -1,0 +1,194 @@
+//! Operations on the engine, each with what it promises once it is answered.
+
+use super::oracle::{Oracle, event};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use stentor::clock::{Clock, Random};
+use stentor::engine::{Engine, EngineError, Local, LocalOptions, Opened, RetentionLimits};
+use stentor::fs::{Fault, MemoryFs};
+use stentor::ledger::{AckedSpan, Entry, Target, Via};
+use stentor::model::{Filter, Name, Offset, Span, SubscriberId, SubscriberSettings, Timestamp};
+use tokio::runtime::Runtime;
+
+/// What can be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// One event; it fills a good part of a segment, so that every third rolls.
+    Publish,
+    /// Three events, all or none.
+    Batch,
+    /// The subscriber acknowledges all that is published.
+    Ack,
+    /// Its cursor goes back to the oldest event.
+    Seek,
+    /// The oldest segment goes, where there is another.
+    Retire,
+    /// Stop and start again.
+    Restart,
+}
+
+pub(crate) const STEPS: [Step; 6] = [Step::Publish, Step::Batch, Step::Ack, Step::Seek, Step::Retire, Step::Restart];
+
+/// Small segments, no threads but the two that commit, nothing that depends on time or chance.
+fn options() -> LocalOptions {
+    LocalOptions {
+        event_segment_bytes: 4096,
+        ledger_segment_bytes: 4096,
+        fill_ahead: false,
+        evidence_every: Duration::from_secs(86_400),
+        clock: Clock::Manual(Arc::new(AtomicU64::new(1_000_000))),
+        random: Arc::new(Random::seeded(7)),
+        ..LocalOptions::new("data")
+    }
+}
+
+pub(crate) fn open(fs: &MemoryFs) -> Result<Opened, EngineError> {
+    Local::open(Arc::new(fs.clone()), &options())
+}
+
+/// A disk, an engine on it while it runs, and what it promised.
+pub(crate) struct Run {
+    pub(crate) fs: MemoryFs,
+    pub(crate) engine: Option<Local>,
+    pub(crate) oracle: Oracle,
+    /// Events that were tried so far: each has a payload of its own.
+    pub(crate) count: usize,
+}
+
+/// A disk at rest, what it promised, and how many events were tried.
+#[derive(Clone)]
+pub(crate) struct Base {
+    pub(crate) fs: MemoryFs,
+    pub(crate) oracle: Oracle,
+    pub(crate) count: usize,
+}
+
+impl Base {
+    /// A disk on which nothing happened but the first start.
+    pub(crate) fn first(runtime: &Runtime) -> Self {
+        let mut run = Run { fs: MemoryFs::new(), engine: None, oracle: Oracle::default(), count: 0 };
+        assert!(run.start(runtime), "an empty disk opens");
+        run.rest()
+    }
+
+    /// A run on a copy of this disk.
+    pub(crate) fn run(&self) -> Run {
+        Run { fs: self.fs.fork(), engine: None, oracle: self.oracle.clone(), count: self.count }
+    }
+
+    /// The disk and its promises after one more step that went well.
+    pub(crate) fn after(&self, runtime: &Runtime, step: Step) -> Self {
+        let mut run = self.run();
+        assert!(run.start(runtime) && run.step(runtime, step), "without a fault everything works: {step:?}");
+        run.rest()
+    }
+
+    /// The disk at the moment when the power fails at the `call`-th call of a step; none where it has fewer.
+    pub(crate) fn crash(&self, runtime: &Runtime, step: Step, call: u64) -> Option<(MemoryFs, Oracle)> {
+        let mut run = self.run();
+        assert!(run.start(runtime), "the disk of the steps before opens");
+        let at = run.fs.calls() + call;
+        run.fs.set_fault(Fault { fail_call: Some(at), keep_failing: true, ..Fault::default() });
+        run.step(runtime, step);
+        // The power is off: what the process still tries while it ends comes to nothing.
+        run.engine = None;
+        (run.fs.calls() > at).then_some((run.fs, run.oracle))
+    }
+}
+
+impl Run {
+    /// Stops in order.
+    fn rest(mut self) -> Base {
+        if let Some(engine) = self.engine.take() {
+            engine.close();
+        }
+        Base { fs: self.fs, oracle: self.oracle, count: self.count }
+    }
+
+    /// Opens the engine, and makes the subscriber the first time. Tells whether all of it was answered.
+    pub(crate) fn start(&mut self, runtime: &Runtime) -> bool {
+        let Ok(opened) = open(&self.fs) else { return false };
+        if !self.oracle.made {
+            let settings = SubscriberSettings::new(Filter::parse(&["key.*"]).unwrap());
+            let (name, cursor) = (Name::parse("name", "auditor").unwrap(), Offset::ZERO);
+            let made = move |id| Entry::Made { id, name, target: Target::Subscriber(settings), cursor };
+            let made = opened.engine.record_new(Box::new(made));
+            self.oracle.made = made.is_ok_and(|(_, ticket)| runtime.block_on(ticket.durable()).is_ok());
+        }
+        self.engine = Some(opened.engine);
+        self.oracle.made
+    }
+
+    /// Does a step; tells whether it was answered.
+    pub(crate) fn step(&mut self, runtime: &Runtime, step: Step) -> bool {
+        match step {
+            Step::Publish => self.publish(runtime, 1),
+            Step::Batch => self.publish(runtime, 3),
+            Step::Ack => self.ack(runtime),
+            Step::Seek => self.seek(runtime),
+            Step::Retire => self.retire(),
+            Step::Restart => {
+                if let Some(engine) = self.engine.take() {
+                    engine.close();
+                }
+                self.start(runtime)
+            }
+        }
+    }
+
+    fn publish(&mut self, runtime: &Runtime, events: usize) -> bool {
+        let Some(engine) = &self.engine else { return false };
+        let payload = |n: usize| format!("\"{n:018}{}\"", "p".repeat(700));
+        let payloads: Vec<String> = (self.count..self.count + events).map(payload).collect();
+        self.count += events;
+        self.oracle.pending.clone_from(&payloads);
+        if runtime.block_on(engine.append(payloads.iter().map(|p| event(p)).collect())).is_err() {
+            return false;
+        }
+        self.oracle.pending.clear();
+        self.oracle.acknowledged.extend(payloads);
+        true
+    }
+
+    fn ack(&mut self, runtime: &Runtime) -> bool {
+        let Some(engine) = &self.engine else { return false };
+        let span = Span::new(Offset(self.oracle.floor.max(self.oracle.start)), engine.end());
+        if span.is_empty() {
+            return true;
+        }
+        let spans = vec![AckedSpan { span, attempts: 1 }];
+        let entry = Entry::Acked { id: SubscriberId(0), spans, via: Via::WebSocket, status: None, latency_ms: None };
+        self.moves_to(runtime, span.to.0, entry)
+    }
+
+    fn seek(&mut self, runtime: &Runtime) -> bool {
+        let cursor = Offset(self.oracle.start);
+        self.moves_to(runtime, cursor.0, Entry::Sought { id: SubscriberId(0), cursor })
+    }
+
+    fn moves_to(&mut self, runtime: &Runtime, floor: u64, entry: Entry) -> bool {
+        let Some(engine) = &self.engine else { return false };
+        self.oracle.pending_floor = floor;
+        let done = engine.record(vec![entry]).is_ok_and(|ticket| runtime.block_on(ticket.durable()).is_ok());
+        if done {
+            self.oracle.floor = floor;
+        }
+        done
+    }
+
+    fn retire(&mut self) -> bool {
+        let Some(engine) = &self.engine else { return false };
+        let limits = RetentionLimits { max_bytes: Some(1), ..RetentionLimits::default() };
+        // One segment a round: what may go is all but the newest.
+        self.oracle.pending_start = engine.end().0;
+        let retired = engine.maintain(limits, Timestamp(2_000_000)).is_ok();
+        if retired {
+            self.oracle.start = engine.start().0;
+            self.oracle.pending_start = self.oracle.start;
+            self.oracle.floor = self.oracle.floor.max(self.oracle.start);
+            self.oracle.pending_floor = self.oracle.floor;
+        }
+        retired
+    }
+}
