@@ -230,7 +230,7 @@ impl Walk<'_> {
         }
         if !both {
             take(Branch::OneHeader);
-            tracing::warn!(path = %path.display(), "one of the two copies of the segment's header is damaged");
+            tracing::warn!(path = %path.display(), "a copy of the segment's header, or what stands between the copies, is damaged");
         }
         self.log_id = Some(header.log_id);
         Ok(Some(Found { header, path, file, len }))

@@ -59,7 +59,7 @@ fn frame(segment: &Segment) -> Result<Option<Damage>, LogError> {
     };
     let bytes = segment.read_bytes(0, usize::try_from(DATA_START).unwrap_or(usize::MAX))?;
     if SegmentHeader::decode(&bytes) != Ok((segment.header, true)) {
-        return harm(0, "one of the two copies of the segment's header is damaged");
+        return harm(0, "a copy of the segment's header, or what stands between the copies, is damaged");
     }
     match segment.snapshot() {
         Err(LogError::Damaged(damage)) => return Ok(Some(damage)),

@@ -60,11 +60,11 @@ impl SegmentHeader {
 
     /// Reads the header from the segment's first bytes: either copy will do, but two that differ are damage.
     ///
-    /// The second result tells whether both copies were sound.
+    /// The second result tells whether both copies were sound, and nothing but zeros between them.
     pub(crate) fn decode(bytes: &[u8]) -> Result<(Self, bool), BadHeader> {
         let copies = (Self::decode_copy(bytes, 0), Self::decode_copy(bytes, SECOND_COPY));
         match copies {
-            (Ok(a), Ok(b)) if a == b => Ok((a, true)),
+            (Ok(a), Ok(b)) if a == b => Ok((a, is_blank(bytes))),
             (Ok(_), Ok(_)) => Err(BadHeader::Damaged),
             (Err(BadHeader::Version(v)), _) | (_, Err(BadHeader::Version(v))) => Err(BadHeader::Version(v)),
             (Ok(one), Err(_)) | (Err(_), Ok(one)) => Ok((one, false)),
@@ -96,6 +96,13 @@ impl SegmentHeader {
     pub(crate) fn records_start(&self) -> u64 {
         DATA_START + self.snapshot_len
     }
+}
+
+/// Whether the bytes between the copies and behind them are as they were written: zeros.
+fn is_blank(bytes: &[u8]) -> bool {
+    let between = SEGMENT_HEADER_BYTES..SECOND_COPY;
+    let behind = SECOND_COPY + SEGMENT_HEADER_BYTES..DATA_START as usize;
+    [between, behind].into_iter().all(|part| bytes.get(part).is_some_and(|part| part.iter().all(|byte| *byte == 0)))
 }
 
 /// What a sealed segment says at its end.

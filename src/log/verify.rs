@@ -105,7 +105,13 @@ impl Verified {
         let header = match SegmentHeader::decode(&bytes) {
             Ok((header, both)) => {
                 if !both {
-                    self.note(path, 0, Span::new(first, first), "one of the two copies of the header is damaged", true);
+                    self.note(
+                        path,
+                        0,
+                        Span::new(first, first),
+                        "a copy of the header, or what stands between the copies, is damaged",
+                        true,
+                    );
                 }
                 header
             }

@@ -1,0 +1,117 @@
+//! Every single call of a long workload fails once: no acknowledgement after the error, reads go on, the next start
+//! has every promise (R7, invariants 1, 3, 4, 10, 11).
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
+mod simulator;
+
+use simulator::oracle::{Oracle, read};
+use simulator::workload::{Base, Run, Step};
+use stentor::engine::Engine;
+use stentor::fs::Fault;
+use tokio::runtime::Runtime;
+
+/// Long enough for both logs to roll; `STENTOR_CALLS=2000` asks for more.
+fn workload(runtime: &Runtime, calls: u64) -> (Base, Vec<Step>) {
+    let cycle = [Step::Publish, Step::Ack, Step::Batch, Step::Ack, Step::Seek, Step::Publish, Step::Retire, Step::Ack];
+    let base = Base::first(runtime);
+    let mut run = base.run();
+    assert!(run.start(runtime));
+    let (before, mut steps) = (run.fs.calls(), Vec::new());
+    for step in cycle.into_iter().cycle() {
+        if run.fs.calls() - before >= calls {
+            break;
+        }
+        assert!(run.step(runtime, step), "without a fault everything works");
+        steps.push(step);
+    }
+    (base, steps)
+}
+
+/// Runs the workload with the `nth` call failing. Tells whether it was reached.
+fn fail(runtime: &Runtime, base: &Base, steps: &[Step], nth: u64, drops: bool) -> bool {
+    let story = || format!("call {nth} fails{}", if drops { ", the cache drops what it gave up" } else { "" });
+    let mut run = base.run();
+    assert!(run.start(runtime));
+    let at = run.fs.calls() + nth;
+    run.fs.set_fault(Fault { fail_call: Some(at), drops, ..Fault::default() });
+    for step in steps {
+        let before = run.oracle.clone();
+        if !run.step(runtime, *step) {
+            // Whoever was refused may ask again, and gets no false answer: nothing is acknowledged after a poisoning.
+            let engine = run.engine.as_ref().unwrap();
+            still_readable(runtime, &run, &before, &story);
+            if engine.refuses_events().is_some() {
+                let asked = run.oracle.clone();
+                assert!(!run.step(runtime, Step::Publish), "{}: acknowledged after a failure (10)", story());
+                run.oracle = asked;
+            }
+            break;
+        }
+    }
+    let reached = run.fs.calls() > at;
+    run.fs.set_fault(Fault::default());
+    run.engine = None;
+    let Run { fs, oracle, .. } = run;
+    // The process ends and starts again, on a kept page cache and on what a power cut leaves of it.
+    for disk in [fs.fork(), fs.crash(&mut stentor::fs::Choices::seeded(nth))] {
+        oracle.check(runtime, &disk, &story);
+    }
+    reached
+}
+
+/// What was acknowledged can be read while nothing is written any more.
+fn still_readable(runtime: &Runtime, run: &Run, before: &Oracle, story: &dyn Fn() -> String) {
+    let engine = run.engine.as_ref().unwrap();
+    let seen = read(runtime, engine).unwrap_or_else(|error| panic!("{}: {error} (11)", story()));
+    let promised = before.acknowledged.len() as u64;
+    assert!(engine.end().0 >= promised, "{}: readers see less than was acknowledged (1)", story());
+    assert!(seen.range(..promised).all(|(at, told)| *told == before.acknowledged[*at as usize]), "{}", story());
+}
+
+#[test]
+fn every_call_of_a_workload_may_fail_once_and_no_promise_breaks() {
+    let calls = std::env::var("STENTOR_CALLS").ok().and_then(|text| text.parse().ok()).unwrap_or(500u64);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (base, steps) = workload(&runtime, calls);
+    let mut tried = 0;
+    for drops in [false, true] {
+        for nth in 0.. {
+            if !fail(&runtime, &base, &steps, nth, drops) {
+                break;
+            }
+            tried += 1;
+        }
+    }
+    println!("{} steps, {tried} calls failed one at a time, 0 violations", steps.len());
+    assert!(tried >= 2 * calls, "{tried} calls");
+}
+
+#[test]
+fn the_disk_may_be_full_at_any_byte_and_it_heals() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (base, steps) = workload(&runtime, 200);
+    let used: u64 = base.fs.files().iter().map(|(_, bytes)| bytes.len() as u64).sum();
+    let mut refused = 0;
+    for spare in (0..40_000).step_by(199) {
+        let story = || format!("{spare} bytes more fit");
+        let mut run = base.run();
+        assert!(run.start(&runtime));
+        run.fs.set_fault(Fault { capacity: Some(used + spare), ..Fault::default() });
+        for step in &steps {
+            if !run.step(&runtime, *step) {
+                refused += 1;
+                still_readable(&runtime, &run, &run.oracle.clone(), &story);
+                break;
+            }
+        }
+        run.fs.set_fault(Fault::default());
+        let engine = run.engine.as_ref().unwrap();
+        if engine.refuses_events().is_none_or(|failure| failure == stentor::log::Failure::Full) {
+            run.oracle.pending.clear();
+            assert!(run.step(&runtime, Step::Publish), "{}: it heals by itself", story());
+        }
+        run.engine = None;
+        run.oracle.check(&runtime, &run.fs.fork(), &story);
+    }
+    assert!(refused > 50, "the disk was full {refused} times");
+}
