@@ -70,6 +70,15 @@ pub struct ReceiptPage {
     pub next: Option<(u64, u64)>,
 }
 
+impl Receipt {
+    /// The receipt that a row of the view holds; `None` where the bytes are no row. A view may hold anything: it
+    /// is a file that others can damage.
+    #[must_use]
+    pub fn of_row(bytes: &[u8]) -> Option<Self> {
+        Row::decode(bytes).map(shown)
+    }
+}
+
 impl Broker {
     /// Receipts that fit a question, after everything that was acknowledged so far has been written down.
     ///
