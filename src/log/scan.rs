@@ -102,7 +102,8 @@ pub(crate) fn read_block(
     let mut len = max_bytes.max(limits::READ_BLOCK_BYTES);
     let mut records = Vec::new();
     while records.is_empty() && at < extent.next {
-        let left = usize::try_from(extent.end - position).unwrap_or(usize::MAX);
+        // A file that is served around may end before its first record.
+        let left = usize::try_from(extent.end.saturating_sub(position)).unwrap_or(usize::MAX);
         let block = Bytes::from(segment.read_bytes(position, len.min(left))?);
         let mut used = 0;
         while at < extent.next {
