@@ -118,7 +118,12 @@ impl State {
     /// Bytes that no version of [`State::encode`] made.
     pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let mut state: Self = codec::decode(VERSION, bytes)?;
-        state.by_name = state.subscribers.values().map(|s| (s.name.clone(), s.id)).collect();
+        for (id, subscriber) in &state.subscribers {
+            let fits = *id == subscriber.id && id.0 < state.next_id;
+            if !fits || state.by_name.insert(subscriber.name.clone(), *id).is_some() {
+                return Err(CodecError::Malformed(format!("subscriber {id} has another's number or name")));
+            }
+        }
         Ok(state)
     }
 
@@ -184,7 +189,7 @@ impl State {
     }
 
     fn made(&mut self, id: SubscriberId, name: &Name, target: &Target, cursor: Offset, time: Timestamp) {
-        self.next_id = self.next_id.max(id.0 + 1);
+        self.next_id = self.next_id.max(id.0.saturating_add(1));
         let subscriber = Subscriber {
             id,
             name: name.clone(),
@@ -246,7 +251,7 @@ fn happened(subscriber: &mut Subscriber, entry: &Entry, time: Timestamp) {
             subscriber.failed.clear();
             subscriber.missed = None;
             subscriber.first_cursor = subscriber.first_cursor.min(*cursor);
-            subscriber.seeks += 1;
+            subscriber.seeks = subscriber.seeks.saturating_add(1);
         }
         Entry::Paused { reason, .. } => subscriber.paused = Some(reason.clone().unwrap_or_default()),
         Entry::Resumed { .. } => {

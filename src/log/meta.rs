@@ -60,6 +60,10 @@ fn decode(kind: LogKind, slot: &[u8]) -> Option<Result<Durable, u32>> {
     if !slot.starts_with(&META_MAGIC) || u32_at(slot, SLOT_BYTES - 4) != crc || u32_at(slot, 12) != kind as u32 {
         return None;
     }
+    // No log is synced so often; the next number has to exist.
+    if u64_at(slot, 32) == u64::MAX {
+        return None;
+    }
     let version = u32_at(slot, 8);
     if version != FORMAT_VERSION {
         return Some(Err(version));

@@ -71,7 +71,9 @@ impl Segment {
         if len == 0 {
             return Ok(None);
         }
-        let bytes = self.read_bytes(DATA_START, len)?;
+        // The header says how long it is, but no more is allocated than the file holds.
+        let held = self.file.len().map_err(LogError::io(&self.path))?.saturating_sub(DATA_START);
+        let bytes = self.read_bytes(DATA_START, len.min(usize::try_from(held).unwrap_or(usize::MAX)))?;
         match record::parse(&bytes, self.header.nonce, SNAPSHOT_MAGIC) {
             Ok((header, body)) if header.record_len() == len => Ok(Some(body.to_vec())),
             _ => Err(self

@@ -75,7 +75,23 @@ impl Span {
 
 /// A set of offsets kept as disjoint spans, neighbours joined.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "BTreeMap<Offset, Offset>")]
 pub struct Spans(BTreeMap<Offset, Offset>);
+
+/// As stored: only what [`Spans::insert`] leaves is taken, for the walks here end on nothing else.
+impl TryFrom<BTreeMap<Offset, Offset>> for Spans {
+    type Error = &'static str;
+    fn try_from(stored: BTreeMap<Offset, Offset>) -> Result<Self, Self::Error> {
+        let mut behind = None;
+        for (&from, &to) in &stored {
+            if from >= to || behind.is_some_and(|behind| from <= behind) {
+                return Err("spans that are empty, or touch");
+            }
+            behind = Some(to);
+        }
+        Ok(Self(stored))
+    }
+}
 
 impl Spans {
     /// The empty set.
