@@ -92,8 +92,16 @@ impl Meta {
     /// Reads the newer of the two slots, and tells which it is; `None` where there is no file.
     pub(crate) fn read(fs: &dyn Fs, dir: &Path, kind: LogKind) -> Result<Option<(Durable, u64)>, LogError> {
         let path = dir.join(names::META);
+        let damage = |detail: &str| {
+            let span = Span::new(Offset::ZERO, Offset::ZERO);
+            Damage { path: path.clone(), position: 0, span, detail: detail.to_owned() }
+        };
         let bytes = match fs::read_all(fs, &path, 4096) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            // Not what was written, and so nothing that a second try would mend.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(damage("is longer than it can be, so how far the log was durable is not known").into());
+            }
             other => other.map_err(LogError::io(&path))?,
         };
         let slots = [decode(kind, &bytes), decode(kind, bytes.get(SLOT_STRIDE..).unwrap_or_default())];
@@ -103,13 +111,8 @@ impl Meta {
             let slot = slot.map_err(|found| LogError::Unknown { path: path.clone(), what: "format version", found })?;
             newest = newest.filter(|(other, _)| other.sequence >= slot.sequence).or(Some((slot, number)));
         }
-        let damage = || Damage {
-            path: path.clone(),
-            position: 0,
-            span: Span::new(Offset::ZERO, Offset::ZERO),
-            detail: "neither slot is valid, so how far the log was durable is not known".to_owned(),
-        };
-        newest.map(Some).ok_or_else(|| damage().into())
+        let neither = "neither slot is valid, so how far the log was durable is not known";
+        newest.map(Some).ok_or_else(|| damage(neither).into())
     }
 
     /// Opens the file to go on from its newer slot.
