@@ -62,12 +62,14 @@ pub fn recover(fs: Arc<dyn Fs>, options: LogOptions) -> Result<Recovered, LogErr
         fs.list(&dir).map_err(LogError::io(&dir))?.iter().filter_map(|name| names::parse_segment(name)).collect();
     firsts.sort_unstable();
     let start = options.start.or_else(|| firsts.first().copied()).unwrap_or_default();
-    let mut walk = Walk { fs: &*fs, options: &options, start, damage: Vec::new(), cut: None, log_id: None };
+    let mut walk = Walk { fs: &*fs, options: &options, start, damage: Vec::new(), torn: None, cut: None, log_id: None };
     let noted = walk.durable(&firsts)?;
     let durable = noted.map(|(durable, _)| durable);
     walk.log_id = durable.map(|durable| durable.log_id);
     let (list, active) = walk.segments(&firsts, durable)?;
     walk.check_end(&list, durable)?;
+    // Only now: of a log that is refused nothing is cut (R5).
+    walk.cut_tail()?;
     let Walk { damage, cut, log_id, .. } = walk;
     // Damage in sealed segments is met by readers only, long after this.
     let on_damage = match options.recover {
@@ -98,8 +100,18 @@ struct Walk<'a> {
     /// The lowest offset that must be there.
     start: Offset,
     damage: Vec<Damage>,
+    torn: Option<Torn>,
     cut: Option<Cut>,
     log_id: Option<[u8; 16]>,
+}
+
+/// A torn tail, as long as it is not cut.
+struct Torn {
+    segment: Offset,
+    path: PathBuf,
+    file: Arc<dyn File>,
+    end: usize,
+    bytes: Vec<u8>,
 }
 
 impl Walk<'_> {
@@ -281,7 +293,7 @@ impl Walk<'_> {
             let extent = Extent { end: bytes.len() as u64, next: to.max(kept.next), ..extent };
             return Ok((extent, None));
         }
-        self.cut_tail(found, &bytes, kept.end)?;
+        self.note_tail(found, &bytes, kept.end);
         Ok((extent, Some(kept)))
     }
 
@@ -339,26 +351,31 @@ impl Walk<'_> {
         Ok((sealed(footer), None))
     }
 
-    /// Sets the torn tail aside and cuts it off (R4).
-    fn cut_tail(&mut self, found: &Found, bytes: &[u8], end: usize) -> Result<(), LogError> {
+    fn note_tail(&mut self, found: &Found, bytes: &[u8], end: usize) {
         let rest = bytes.get(end..).unwrap_or_default();
         let torn = rest.get(..written(rest)).unwrap_or_default();
         if torn.is_empty() || self.options.recover == Recover::ServeReadable {
-            return Ok(());
+            return;
         }
+        let (segment, path, file) = (found.header.first, found.path.clone(), Arc::clone(&found.file));
+        self.torn = Some(Torn { segment, path, file, end, bytes: torn.to_owned() });
+    }
+
+    /// Sets the torn tail aside and cuts it off (R4).
+    fn cut_tail(&mut self) -> Result<(), LogError> {
+        let Some(Torn { segment, path, file, end, bytes: torn }) = self.torn.take() else { return Ok(()) };
         take(Branch::TornTail);
-        let name =
-            names::quarantined(self.options.kind.as_str(), found.header.first, end as u64, crc32fast::hash(torn));
+        let name = names::quarantined(self.options.kind.as_str(), segment, end as u64, crc32fast::hash(&torn));
         let quarantine = &self.options.quarantine;
-        let keep = self.fs.create_dir(quarantine).and_then(|()| crate::fs::replace(self.fs, quarantine, &name, torn));
+        let keep = self.fs.create_dir(quarantine).and_then(|()| crate::fs::replace(self.fs, quarantine, &name, &torn));
         keep.map_err(LogError::io(quarantine))?;
-        found.file.truncate(end as u64).and_then(|()| found.file.sync()).map_err(LogError::io(&found.path))?;
+        file.truncate(end as u64).and_then(|()| file.sync()).map_err(LogError::io(&path))?;
         let quarantined = quarantine.join(name);
         tracing::warn!(
-            segment = %found.path.display(), position = end, bytes = torn.len(), quarantined = %quarantined.display(),
+            segment = %path.display(), position = end, bytes = torn.len(), quarantined = %quarantined.display(),
             "cut a torn tail: it was never acknowledged"
         );
-        self.cut = Some(Cut { path: found.path.clone(), position: end as u64, bytes: torn.len() as u64, quarantined });
+        self.cut = Some(Cut { path, position: end as u64, bytes: torn.len() as u64, quarantined });
         Ok(())
     }
 
