@@ -1,11 +1,11 @@
 //! What the fuzzers found (`fuzz/`), bug by bug, kept dead.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stentor::broker::{Broker, Options, Report, verify_export};
 use stentor::engine::{Budget, Engine, Local, LocalOptions};
-use stentor::fs::MemoryFs;
+use stentor::fs::{Fs, MemoryFs};
 use stentor::ledger::{AckedSpan, Entry, State, Target, Via};
 use stentor::log::Recover;
 use stentor::model::{
@@ -182,30 +182,61 @@ async fn a_durable_meta_that_grew_is_damage_and_can_be_served_around() {
     assert_eq!(engine.end(), Offset(3));
 }
 
-/// `recovery` found it: the newest segment was lost, and the one before it had lost its footer and the end of its last
-/// record. The start cut that as a torn tail first, and only then met the evidence that it had been durable.
+/// `recovery` found it: a segment that ends with a footer, and with anything but zeros behind that, was taken for one
+/// whose sealing a crash had interrupted, and what stood behind the footer was cut off and kept nowhere.
 #[tokio::test]
-async fn nothing_of_a_log_that_is_refused_is_cut() {
+async fn bytes_behind_a_footer_are_damage_and_stay() {
+    let fs = rolled().await;
+    let (path, mut bytes) = segments(&fs).swap_remove(0);
+    let plain = bytes.len();
+    bytes.extend([0; 100]);
+    bytes.extend(b"something that somebody wrote");
+    fs.put(&path, &bytes);
+    let refused = Local::open(Arc::new(fs.fork()), &options(Recover::Refuse)).map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("bytes behind the segment's footer") && refused.contains(&plain.to_string()), "{refused}");
+    let around = fs.fork();
+    let engine = Local::open(Arc::new(around.clone()), &options(Recover::ServeReadable)).unwrap().engine;
+    assert_eq!(engine.end(), Offset(8), "all of it is readable");
+    assert!(segments(&around)[0].1 == bytes, "every byte is where it was (8)");
+    // Zeros are what an interrupted sealing leaves: they may go.
+    bytes.truncate(plain + 100);
+    let zeros = fs.fork();
+    Fs::remove(&zeros, &path).unwrap();
+    zeros.put(&path, &bytes);
+    Local::open(Arc::new(zeros.clone()), &options(Recover::Refuse)).unwrap();
+    assert_eq!(segments(&zeros)[0].1.len(), plain);
+}
+
+/// Eight events in three segments or more, closed.
+async fn rolled() -> MemoryFs {
     let fs = MemoryFs::new();
     let engine = Local::open(Arc::new(fs.clone()), &options(Recover::Refuse)).unwrap().engine;
     for _ in 0..8 {
         engine.append(vec![event(&format!("\"{}\"", "x".repeat(700)))]).await.unwrap();
     }
     engine.close();
-    drop(engine);
-    let here = |fs: &MemoryFs| -> Vec<_> {
-        fs.files().into_iter().filter(|(path, _)| path.extension().is_some_and(|kind| kind == "seg")).collect()
-    };
-    let mut segments = here(&fs);
-    segments.retain(|(path, _)| path.starts_with("data/events"));
-    assert!(segments.len() >= 3);
-    stentor::fs::Fs::remove(&fs, &segments.pop().unwrap().0).unwrap();
-    let (path, bytes) = segments.pop().unwrap();
-    stentor::fs::Fs::remove(&fs, &path).unwrap();
+    assert!(segments(&fs).len() >= 3);
+    fs
+}
+
+fn segments(fs: &MemoryFs) -> Vec<(PathBuf, Vec<u8>)> {
+    let ours = |path: &Path| path.starts_with("data/events") && path.extension().is_some_and(|kind| kind == "seg");
+    fs.files().into_iter().filter(|(path, _)| ours(path)).collect()
+}
+
+/// `recovery` found it: the newest segment was lost, and the one before it had lost its footer and the end of its last
+/// record. The start cut that as a torn tail first, and only then met the evidence that it had been durable.
+#[tokio::test]
+async fn nothing_of_a_log_that_is_refused_is_cut() {
+    let fs = rolled().await;
+    let mut found = segments(&fs);
+    Fs::remove(&fs, &found.pop().unwrap().0).unwrap();
+    let (path, bytes) = found.pop().unwrap();
+    Fs::remove(&fs, &path).unwrap();
     fs.put(&path, &bytes[..bytes.len() - 96 - 10]);
-    let before = here(&fs);
+    let before = segments(&fs);
     let refused = Local::open(Arc::new(fs.clone()), &options(Recover::Refuse)).map(|_| ()).unwrap_err().to_string();
     assert!(refused.contains("lost data") && refused.contains("durable.meta"), "{refused}");
-    assert!(here(&fs) == before, "every byte is where it was (8)");
+    assert!(segments(&fs) == before, "every byte is where it was (8)");
     assert!(!fs.files().iter().any(|(path, _)| path.starts_with("data/quarantine")), "and nothing was set aside (7)");
 }

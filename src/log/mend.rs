@@ -6,7 +6,7 @@
 
 use super::error::{Damage, LogError};
 use super::meta::Meta;
-use super::pieces::{Old, Piece, is_sealed, pieces, pieces_end, read, snapshot};
+use super::pieces::{Old, Piece, is_sealed, pieces, pieces_end, read, snapshot, trails};
 use super::record::{self, MAGIC, RecordHeader, RecordKind};
 use super::scan::note_digest;
 use super::segment::{DATA_START, Footer, SegmentHeader};
@@ -174,9 +174,12 @@ impl Mending<'_> {
         let wants_snapshot = old.header.is_none_or(|header| header.snapshot_len > 0);
         let state = self.owner.snapshot(first, found);
         let behind = self.next.max(pieces_end(&old, &pieces));
-        let unsealed_and_not_last = match following {
+        let not_as_sealed = match following {
             Some(_) => !is_sealed(&old, &pieces, end),
-            None => old.footer.is_none() && behind < proven,
+            None => match old.footer {
+                None => behind < proven,
+                Some(_) => trails(&old, end),
+            },
         };
         let whole = |position: u64, detail: &str| {
             let span = Span::new(first, first);
@@ -184,8 +187,8 @@ impl Mending<'_> {
         };
         let harm = if wants_snapshot && state.is_some() && found.is_none() {
             whole(DATA_START, "the snapshot's checksum does not hold")
-        } else if unsealed_and_not_last {
-            whole(end as u64, "not the newest segment, and its footer is missing or wrong")
+        } else if not_as_sealed {
+            whole(end as u64, "its footer is missing or wrong, or something stands behind it")
         } else {
             None
         };

@@ -118,6 +118,11 @@ pub(super) fn is_sealed(old: &Old, pieces: &[Piece], end: usize) -> bool {
     })
 }
 
+/// Whether anything but zeros stands behind the footer at `end`.
+pub(super) fn trails(old: &Old, end: usize) -> bool {
+    old.bytes.get(end + segment::FOOTER_BYTES..).is_some_and(|rest| rest.iter().any(|byte| *byte != 0))
+}
+
 /// Takes off a last batch that is not whole, unless it is known to have been synced.
 fn drop_torn_batch(pieces: &mut Vec<Piece>, proven: Offset) {
     if !matches!(pieces.last(), Some(Piece::Record(_, header)) if header.batch_left > 0) {

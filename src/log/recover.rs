@@ -278,7 +278,7 @@ impl Walk<'_> {
         }
         let seal = bytes.get(good.end..).and_then(|rest| Footer::decode(rest, found.header.nonce));
         if let Some(footer) = seal.filter(|footer| before_batch.is_none() && matches(footer, &good)) {
-            return self.finish_seal(found, footer);
+            return self.finish_seal(found, footer, bytes.get(good.end + FOOTER_BYTES..).unwrap_or_default());
         }
         if before_batch.is_some() {
             take(Branch::TornBatch);
@@ -341,10 +341,21 @@ impl Walk<'_> {
         None
     }
 
-    /// A crash came between writing the footer and cutting the file to it: the rest of that step.
-    fn finish_seal(&self, found: &Found, footer: Footer) -> Result<(Extent, Option<Scanned>), LogError> {
+    /// A crash came between writing the footer and cutting the file to it: the rest of that step. Behind the footer
+    /// stand zeros, then, and nothing else.
+    fn finish_seal(
+        &mut self,
+        found: &Found,
+        footer: Footer,
+        behind: &[u8],
+    ) -> Result<(Extent, Option<Scanned>), LogError> {
         take(Branch::FinishSeal);
         let end = footer.position + FOOTER_BYTES as u64;
+        if behind.iter().any(|b| *b != 0) {
+            let span = Span::new(footer.next, footer.next);
+            let detail = "bytes behind the segment's footer".to_owned();
+            self.met(Damage { path: found.path.clone(), position: end, span, detail })?;
+        }
         if found.len > end && self.options.recover != Recover::ServeReadable {
             found.file.truncate(end).and_then(|()| found.file.sync()).map_err(LogError::io(&found.path))?;
         }
