@@ -175,7 +175,7 @@ fn texts() -> Result<(), Error> {
         r#"{"op":"publish","ref":"1","channel":"key.a","data":{"a":1},"id":"x","key":"k","headers":{"x":"y"}}"#,
         r#"{"op":"publish","ref":2,"events":[{"channel":"a","data":1},{"channel":"b","data":null}]}"#,
         r#"{"op":"subscribe","channels":["key.*","**"],"from":"earliest","batch":10}"#,
-        r#"{"op":"subscribe","channels":["a.*"],"subscriber":"ui","from":0,"window":5,"ack_timeout":"1s","expires":"1d"}"#,
+        r#"{"op":"subscribe","channels":["a.*"],"subscriber":"ui","from":0,"window":5,"ack_timeout":"1s"}"#,
         r#"{"op":"ack","offset":0,"confirm":true}"#,
         r#"{"op":"ack","offsets":[1,"2"]}"#,
         r#"{"op":"nack","offset":"3","delay":"5s"}"#,

@@ -94,6 +94,8 @@ impl Run {
             }
         };
         self.engine = Some(opened.engine);
+        // What is still armed would meet the model's own reading.
+        self.fs.set_fault(Fault::default());
         self.model.poisoned = false;
         self.model.ledger_poisoned = false;
         self.settle();

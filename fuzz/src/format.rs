@@ -133,7 +133,8 @@ pub fn chain<'a>(segment: &'a [u8], header: &Header) -> Vec<Record<'a>> {
     while let Some(record) = record(segment, at, header.nonce) {
         let before = found.last();
         let group = record.durable == expected || before.is_some_and(|before| before.durable == record.durable);
-        let batch = before.is_none_or(|before| before.batch_left == 0 || Some(before.batch_left) == record.batch_left.checked_add(1));
+        let batch = before
+            .is_none_or(|before| before.batch_left == 0 || Some(before.batch_left) == record.batch_left.checked_add(1));
         if record.offset != expected || record.durable > expected || !group || record.time < time || !batch {
             break;
         }
