@@ -44,7 +44,8 @@ async fn an_export_of_any_payload_that_was_taken_is_clean() {
 #[test]
 fn an_export_that_goes_back_or_out_of_its_range_is_not_clean() {
     let last = r#"{"checkpoint":null,"from":0,"to":9,"events":1}"#;
-    let good = format!("{{\"gap\":{{\"from\":0,\"to\":4}}}}\n{{\"offset\":4,\"data\":1}}\n{last}\n");
+    let event = r#"{"offset":4,"id":"a","channel":"a","time":"2026-11-22T04:00:00.000000Z","data":1}"#;
+    let good = format!("{{\"gap\":{{\"from\":0,\"to\":4}}}}\n{event}\n{last}\n");
     assert!(checked(good.as_bytes()).is_clean());
     for line in [
         r#"{"offset":18446744073709551615}"#,
@@ -56,7 +57,7 @@ fn an_export_that_goes_back_or_out_of_its_range_is_not_clean() {
         r#"[5,null]"#,
         "",
     ] {
-        let bad = format!("{{\"offset\":4,\"data\":1}}\n{line}\n{last}\n");
+        let bad = format!("{event}\n{line}\n{last}\n");
         assert!(!checked(bad.as_bytes()).is_clean(), "{line}");
     }
     for last in [
@@ -65,7 +66,7 @@ fn an_export_that_goes_back_or_out_of_its_range_is_not_clean() {
         r#"{"checkpoint":null,"events":1}"#,
         r#"[null,null,null,0,9,1]"#,
     ] {
-        assert!(!checked(format!("{{\"offset\":4,\"data\":1}}\n{last}\n").as_bytes()).is_clean(), "{last}");
+        assert!(!checked(format!("{event}\n{last}\n").as_bytes()).is_clean(), "{last}");
     }
 }
 

@@ -96,9 +96,19 @@ impl ExportedLine {
         }
         if line.starts_with(r#"{"gap":"#) {
             let GapLine { gap: Bounds { from, to } } = serde_json::from_str(line).map_err(wrong)?;
+            if from == to {
+                return Err("the gap holds nothing".to_owned());
+            }
             return Ok(Self::Gap(ordered(from, to)?));
         }
+        // serde would take an array of the fields' values as well, and nobody writes that.
+        if !line.starts_with('{') {
+            return Err("it is not a JSON object".to_owned());
+        }
         let said: EventLine<'_> = serde_json::from_str(line).map_err(wrong)?;
+        if said.offset.0 == u64::MAX {
+            return Err("no event has the last offset that a number holds".to_owned());
+        }
         event(line, &said).map(|event| Self::Event(Box::new(event)))
     }
 }

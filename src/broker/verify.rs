@@ -123,6 +123,7 @@ pub fn verify_export(path: &Path, lines: impl BufRead, progress: &mut dyn FnMut(
     let mut report = Report::default();
     let mut leaves = Sha256::new();
     let mut next = Offset::ZERO;
+    let mut first = None;
     let mut last = false;
     let mut number = 0;
     for line in lines.lines() {
@@ -141,6 +142,9 @@ pub fn verify_export(path: &Path, lines: impl BufRead, progress: &mut dyn FnMut(
                 if events != report.events {
                     wrong.push(format!("says {events} events, but there are {}", report.events));
                 }
+                if first.is_some_and(|first| first < span.from) {
+                    wrong.push(format!("says that the export begins at {}, but it begins before", span.from));
+                }
                 if next > span.to {
                     wrong.push(format!("says that the export ends at {}, but it goes up to {next}", span.to));
                 }
@@ -158,7 +162,8 @@ pub fn verify_export(path: &Path, lines: impl BufRead, progress: &mut dyn FnMut(
         if let Some(behind) = span.filter(|span| span.from < next) {
             wrong.push(format!("offset {} stands behind {next}", behind.from));
         }
-        let at = Span::one(next);
+        let at = Span::new(next, next);
+        first = first.or(span.map(|span| span.from));
         report.findings.extend(wrong.into_iter().map(|detail| in_line(path, number, at, &detail)));
         next = span.map_or(next, |span| span.to);
         if report.events.is_multiple_of(4096) {
@@ -167,7 +172,7 @@ pub fn verify_export(path: &Path, lines: impl BufRead, progress: &mut dyn FnMut(
     }
     if !last {
         let detail = "the last line is missing: the export is not whole";
-        report.findings.push(in_line(path, number, Span::one(next), detail));
+        report.findings.push(in_line(path, number, Span::new(next, next), detail));
     }
     report.leaves = leaves.finalize().into();
     Ok(report)

@@ -124,6 +124,10 @@ impl Meta {
     ) -> Result<Self, LogError> {
         let path = dir.join(names::META);
         let file = fs.open(&path, Open::Write).map_err(LogError::io(&path))?;
+        // What was read may have been in the page cache only, where a killed process left it: before the other slot is
+        // touched, this one is made durable, by writing it again and not by trusting what is cached (R7).
+        let again = file.write_at(&encode(kind, &latest), safe_slot * SLOT_STRIDE as u64).and_then(|()| file.sync());
+        again.map_err(LogError::io(&path))?;
         Ok(Self { file, path, kind, latest, safe_slot, written: false })
     }
 

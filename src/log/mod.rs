@@ -20,6 +20,7 @@ mod bytes;
 mod commit;
 mod error;
 mod index;
+mod judge;
 mod mend;
 mod meta;
 mod names;

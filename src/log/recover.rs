@@ -2,8 +2,9 @@
 
 use super::branches::{Branch, take};
 use super::error::{Damage, LogError};
+use super::judge::judge;
 use super::meta::{Durable, Meta};
-use super::record::{self, Bad};
+use super::record::Bad;
 use super::scan::{self, Scanned};
 use super::segment::{self, BadHeader, FOOTER_BYTES, Footer, SegmentHeader};
 use super::segments::{Extent, OnDamage, Segment, Segments};
@@ -284,7 +285,7 @@ impl Walk<'_> {
             take(Branch::TornBatch);
         }
         let kept = before_batch.unwrap_or_else(|| good.clone());
-        let damage = self.judge(found, &bytes, &good, kept.next, last, durable);
+        let damage = judge(self.options, &found.path, &found.header, &bytes, &good, kept.next, last, durable);
         let extent = Extent { end: kept.end as u64, next: kept.next, last_time: kept.last_time, footer: None };
         if let Some(damage) = damage {
             let to = damage.span.to;
@@ -295,50 +296,6 @@ impl Walk<'_> {
         }
         self.note_tail(found, &bytes, kept.end);
         Ok((extent, Some(kept)))
-    }
-
-    /// Whether what stands behind the last good record is damage rather than a torn tail (R3, R6).
-    fn judge(
-        &self,
-        found: &Found,
-        bytes: &[u8],
-        good: &Scanned,
-        kept: Offset,
-        last: bool,
-        durable: Option<Durable>,
-    ) -> Option<Damage> {
-        let damage = |to: Offset, detail: &str| {
-            let span = Span::new(good.next, to.max(good.next));
-            Some(Damage { path: found.path.clone(), position: good.end as u64, span, detail: detail.to_owned() })
-        };
-        if !last {
-            take(Branch::NoFooter);
-            let to = end_of_valid(bytes, good, found.header.nonce);
-            return damage(to, "not the newest segment, and its footer is missing or wrong");
-        }
-        let mut at = good.end + 1;
-        while let Some((position, header)) = record::find_header(bytes, at, found.header.nonce) {
-            if header.durable > good.next {
-                take(Branch::LaterRecord);
-                let to = end_of_valid(bytes, good, found.header.nonce);
-                return damage(to, "a bad record, and a later one that was written after it was synced");
-            }
-            at = position + 1;
-        }
-        if let Some(footer) = segment::find_footer(bytes, good.end, found.header.nonce) {
-            take(Branch::LaterFooter);
-            return damage(footer.next, "a bad record before the segment's footer");
-        }
-        let noted = durable.filter(|d| d.segment == found.header.first).map(|d| d.committed);
-        if let Some(committed) = noted.filter(|committed| *committed > kept) {
-            take(Branch::MetaBeyond);
-            return damage(committed, "a bad record, and durable.meta says that it was synced");
-        }
-        if self.options.proven > kept {
-            take(Branch::LedgerBeyond);
-            return damage(self.options.proven, "a bad record, and the ledger proves that it was synced");
-        }
-        None
     }
 
     /// A crash came between writing the footer and cutting the file to it: the rest of that step. Behind the footer
@@ -427,17 +384,6 @@ fn matches(footer: &Footer, good: &Scanned) -> bool {
         && footer.count == good.count
         && footer.position == good.end as u64
         && footer.digest == <[u8; 32]>::from(good.digest.clone().finalize())
-}
-
-/// The offset after the last valid record anywhere behind the good ones.
-fn end_of_valid(bytes: &[u8], good: &Scanned, nonce: u64) -> Offset {
-    let mut end = good.next;
-    let mut at = good.end;
-    while let Some((position, header)) = record::find_header(bytes, at, nonce) {
-        end = end.max(header.offset.next());
-        at = position + 1;
-    }
-    end
 }
 
 impl Recovered {

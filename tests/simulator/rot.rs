@@ -4,9 +4,9 @@ use super::images::add;
 use super::oracle::{Oracle, read};
 use super::workload::{Base, open};
 use std::cell::Cell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use stentor::engine::Engine;
-use stentor::fs::{Choices, Fault, MemoryFs};
+use stentor::fs::{Choices, Fault, Fs, MemoryFs};
 use tokio::runtime::Runtime;
 
 /// What came of it.
@@ -25,12 +25,34 @@ impl Rot {
     /// Turns a drawn bit of a drawn file.
     pub(crate) fn turn_a_bit(&self, runtime: &Runtime, base: &Base, draw: &mut Choices, story: &dyn Fn() -> String) {
         let disk = base.fs.fork();
-        let mut files = disk.files();
-        files.retain(|(path, bytes)| !bytes.is_empty() && !path.starts_with(Path::new("data/keys")));
-        let (path, bytes) = &files[draw.pick(files.len())];
-        let bit = draw.pick(bytes.len() * 8);
-        disk.flip(path, bit);
-        self.judge(runtime, &disk, &base.oracle, &|| format!("{}, bit {bit} of {}", story(), path.display()));
+        let what = turn_one_bit(&disk, draw);
+        self.judge(runtime, &disk, &base.oracle, &|| format!("{}, {what}", story()));
+    }
+
+    /// Takes a drawn file away, or cuts it at a drawn byte.
+    pub(crate) fn take_away(&self, runtime: &Runtime, base: &Base, draw: &mut Choices, story: &dyn Fn() -> String) {
+        let disk = base.fs.fork();
+        let what = take_one_away(&disk, draw);
+        self.judge(runtime, &disk, &base.oracle, &|| format!("{}, {what}", story()));
+    }
+
+    /// Several of these at once. What was lost may then go unsaid, with its evidence; nothing wrong is delivered.
+    pub(crate) fn several(&self, runtime: &Runtime, base: &Base, draw: &mut Choices, story: &dyn Fn() -> String) {
+        let disk = base.fs.fork();
+        for _ in 0..2 + draw.pick(2) {
+            if draw.pick(2) == 0 {
+                take_one_away(&disk, draw);
+            } else {
+                turn_one_bit(&disk, draw);
+            }
+        }
+        add(&self.tried, 1);
+        let Ok(opened) = open(&disk) else { return add(&self.refused, 1) };
+        let Ok(seen) = read(runtime, &opened.engine) else { return add(&self.told, 1) };
+        for (offset, payload) in &seen {
+            assert_eq!(payload, &base.oracle.acknowledged[*offset as usize], "{}: wrong bytes (5)", story());
+        }
+        add(&self.harmless, 1);
     }
 
     /// Lets one call of a start, and of reading everything, give the wrong block.
@@ -64,4 +86,29 @@ impl Rot {
             }
         }
     }
+}
+
+/// Any file but the keys, and its bytes.
+fn any_file(disk: &MemoryFs, draw: &mut Choices) -> (PathBuf, Vec<u8>) {
+    let mut files = disk.files();
+    files.retain(|(path, bytes)| !bytes.is_empty() && !path.starts_with(Path::new("data/keys")));
+    files.swap_remove(draw.pick(files.len()))
+}
+
+fn turn_one_bit(disk: &MemoryFs, draw: &mut Choices) -> String {
+    let (path, bytes) = any_file(disk, draw);
+    let bit = draw.pick(bytes.len() * 8);
+    disk.flip(&path, bit);
+    format!("bit {bit} of {}", path.display())
+}
+
+fn take_one_away(disk: &MemoryFs, draw: &mut Choices) -> String {
+    let (path, bytes) = any_file(disk, draw);
+    Fs::remove(disk, &path).unwrap();
+    if draw.pick(2) == 0 {
+        return format!("{} removed", path.display());
+    }
+    let len = draw.pick(bytes.len());
+    disk.put(&path, &bytes[..len]);
+    format!("{} cut to {len}", path.display())
 }

@@ -146,6 +146,8 @@ fn rot(runtime: &Runtime, seed: u64, tries: u64) -> Rot {
             let story = || format!("seed {seed}, try {n} after {} events", base.count);
             rot.turn_a_bit(runtime, &base, &mut draw, &story);
             rot.read_wrong(runtime, &base, &mut draw, &story);
+            rot.take_away(runtime, &base, &mut draw, &story);
+            rot.several(runtime, &base, &mut draw, &story);
         }
     }
     rot
