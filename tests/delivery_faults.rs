@@ -83,6 +83,30 @@ async fn acks_that_the_ledger_did_not_keep_end_the_session_and_lead_to_redeliver
 }
 
 #[tokio::test]
+async fn whoever_comes_back_waits_for_nobody_elses_acks() {
+    // The story: of ten thousand listeners that returned at once each one wrote down the acks of all the others, and
+    // waited for the ledger, before it got its first event.
+    let engine = Arc::new(Local::open(Arc::new(MemoryFs::new()), &options()).unwrap().engine);
+    publish(&engine, 0..1).await.unwrap();
+    let registry = registry(&engine);
+    let other = Name::parse("name", "other").unwrap();
+    for name in [&name(), &other] {
+        registry.put_subscriber(name, settings(), Some(Place::Earliest)).await.unwrap();
+    }
+    let mut session = registry.attach("ui", Via::InProcess).unwrap();
+    assert_eq!(next_event(&mut session).await, Offset(0));
+    session.subscription().ack_through(session.generation(), Offset(0)).unwrap();
+
+    let of_other = registry.view(Kind::Subscriber, "other");
+    tokio::pin!(of_other);
+    assert!(futures_util::poll!(of_other.as_mut()).is_ready(), "it has nothing of its own to wait for");
+    assert_eq!(registry.settings("other").unwrap(), settings());
+    assert_eq!(engine.state().named("ui").unwrap().floor, Offset(0), "and writes nothing of the other's down");
+    let view = registry.view(Kind::Subscriber, "ui").await.unwrap();
+    assert_eq!(view.cursor, Offset(1), "who is looked at is shown with what it acknowledged so far");
+}
+
+#[tokio::test]
 async fn a_caller_who_goes_away_leaves_nothing_half_done() {
     // The story: a client was cut off while its PUT waited for the ledger; the subscriber was in the ledger,
     // and nowhere else until the next start.

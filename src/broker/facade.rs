@@ -270,7 +270,7 @@ impl Broker {
         let deadline = Instant::now() + timeout.min(limits::MAX_WAIT);
         let (mut ledger, mut end) = (self.inner.engine.follow_ledger(), self.inner.engine.follow());
         let subscription = self.inner.registry.find(crate::model::Kind::Subscriber, name)?;
-        self.inner.registry.settle_all().await;
+        subscription.settled().await;
         loop {
             ledger.borrow_and_update();
             end.borrow_and_update();

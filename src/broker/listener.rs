@@ -61,16 +61,10 @@ impl Broker {
 
     /// Makes the subscriber, or changes what it listens to; other settings stay.
     async fn ensure(&self, name: &Name, filter: Filter) -> Result<(), Error> {
-        let existing = self.registry().view(crate::model::Kind::Subscriber, name.as_str()).await;
-        match existing {
-            Ok(view) if view.channels == filter => Ok(()),
-            Ok(view) => {
-                let settings = SubscriberSettings {
-                    channels: filter,
-                    window: view.window,
-                    ack_timeout: view.ack_timeout,
-                    expires: view.expires,
-                };
+        match self.registry().settings(name.as_str()) {
+            Ok(settings) if settings.channels == filter => Ok(()),
+            Ok(settings) => {
+                let settings = SubscriberSettings { channels: filter, ..settings };
                 self.registry().put_subscriber(name, settings, None).await?;
                 Ok(())
             }

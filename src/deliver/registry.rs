@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::ledger::{SigningSecret, Subscriber, Target, Via};
 use crate::log::Failure;
 use crate::metrics::Metrics;
-use crate::model::{ConnectorSettings, Filter, Kind, Name, Offset, Place, SubscriberId};
+use crate::model::{ConnectorSettings, Filter, Kind, Name, Offset, Place, SubscriberId, SubscriberSettings};
 use crate::notify::Hub;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -209,13 +209,25 @@ impl Registry {
         Ok(cursor(engine, &subscriber, engine.end()))
     }
 
+    /// What a plain subscriber asks for now.
+    ///
+    /// # Errors
+    /// Nobody has the name, or a connector has it.
+    pub fn settings(&self, name: &str) -> Result<SubscriberSettings, DeliverError> {
+        let id = self.find(Kind::Subscriber, name)?.id;
+        match self.engine().state().get(id).map(|subscriber| subscriber.target.clone()) {
+            Some(Target::Subscriber(settings)) => Ok(settings),
+            _ => Err(DeliverError::NotFound { kind: Kind::Subscriber, name: name.to_owned() }),
+        }
+    }
+
     /// Looks at one, after what it acknowledged has been written down.
     ///
     /// # Errors
     /// Nobody has the name.
     pub async fn view(&self, kind: Kind, name: &str) -> Result<SubscriberView, DeliverError> {
         let subscription = self.find(kind, name)?;
-        self.settle_all().await;
+        subscription.settled().await;
         let subscriber = self.engine().state().get(subscription.id).cloned();
         let subscriber = subscriber.ok_or_else(|| DeliverError::NotFound { kind, name: name.to_owned() })?;
         let (open, connected) = self.presence(&subscription);

@@ -142,6 +142,17 @@ impl Subscription {
         self.settle_as(&mut self.inner.lock(), None, None)
     }
 
+    /// Waits until everything that it acknowledged so far is written down, or known not to be. Nobody else's acks are
+    /// waited for: a crowd that returns would wait for all of it, each one anew.
+    pub async fn settled(&self) {
+        // A failure has been told, and has ended the session.
+        let _settled = self.settle().is_ok();
+        // What was recorded just before, by whomever, may still be on its way.
+        if let Some(ticket) = self.newest_ticket() {
+            let _outcome = ticket.durable().await.is_ok();
+        }
+    }
+
     pub(super) fn settle_as(
         &self,
         inner: &mut Inner,
@@ -173,12 +184,8 @@ impl Subscription {
     ///
     /// # Errors
     /// The ledger did not keep it; or the session is over, and then nobody knows.
-    pub async fn settled(&self, generation: u64) -> Result<(), AckRefused> {
-        self.settle()?;
-        if let Some(ticket) = self.newest_ticket() {
-            // A failure is met below, with what else went with it.
-            let _outcome = ticket.durable().await.is_ok();
-        }
+    pub async fn confirmed(&self, generation: u64) -> Result<(), AckRefused> {
+        self.settled().await;
         self.release()?;
         if self.inner.lock().generation == generation { Ok(()) } else { Err(AckRefused::Over) }
     }

@@ -278,7 +278,7 @@ impl Connection {
         if ack.confirm {
             let registry = Arc::clone(self.api.broker.registry());
             self.answers.push(Box::pin(async move {
-                let durable = subscription.settled(generation).await.map_err(Problem::from);
+                let durable = subscription.confirmed(generation).await.map_err(Problem::from);
                 let cursor = durable.and_then(|()| Ok(registry.cursor(&subscription)?));
                 match cursor {
                     Ok(cursor) => frame::text(&json!({"op": "acked", "cursor": cursor})),

@@ -6,7 +6,7 @@ use crate::api::router::Api;
 use crate::broker::Error;
 use crate::deliver::{DeliverError, Delivery, Ending, Session, Source, Step};
 use crate::ledger::Via;
-use crate::model::{Filter, Kind, Name, Offset, Place, SubscriberSettings};
+use crate::model::{Filter, Name, Offset, Place, SubscriberSettings};
 use axum::http::StatusCode;
 use std::future::pending;
 
@@ -41,15 +41,9 @@ impl Feed {
     /// A new subscriber is made on the spot; of an existing one only what is given changes.
     async fn open_durable(api: &Api, name: &Name, asked: &Asked) -> Result<(Self, Opening), Problem> {
         let registry = api.broker.registry();
-        match registry.view(Kind::Subscriber, name.as_str()).await {
-            Ok(view) => {
-                let mut settings = SubscriberSettings {
-                    channels: view.channels,
-                    window: view.window,
-                    ack_timeout: view.ack_timeout,
-                    expires: view.expires,
-                };
-                let before = settings.clone();
+        match registry.settings(name.as_str()) {
+            Ok(before) => {
+                let mut settings = before.clone();
                 change(&mut settings, asked);
                 if settings != before {
                     registry.put_subscriber_as(name, settings, None, Ending::TakenOver).await?;
@@ -67,6 +61,8 @@ impl Feed {
             Err(error) => return Err(error.into()),
         }
         let session = registry.attach(name.as_str(), Via::WebSocket)?;
+        // The cursor that is told counts what the session before acknowledged last.
+        session.subscription().settled().await;
         let opening = Opening {
             filter: (*session.filter()).clone(),
             subscriber: Some(name.to_string()),
