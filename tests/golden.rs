@@ -88,6 +88,7 @@ fn entries() -> Vec<Entry> {
             attempts: 2,
             first_failure,
             next_attempt,
+            wait: Duration::from_millis(700),
             status: Some(503),
             reason: reason.clone(),
         },

@@ -211,10 +211,9 @@ impl Worker {
     fn receive(&self, shift: &mut Shift, event: Arc<Event>) {
         match shift.failed.get(&event.offset) {
             Some(failed) => {
-                let longest = shift.settings.retry.max.max(limits::MAX_RETRY_AFTER);
-                let wait = failed.next_attempt.since(self.parts.clock.now()).min(longest);
+                let left = failed.left(self.parts.clock.now());
                 shift.busy.insert(lane(&shift.settings, &event));
-                shift.retries.insert((Instant::now() + wait, event.offset), event);
+                shift.retries.insert((Instant::now() + left, event.offset), event);
             }
             None => shift.waiting.push_back(event),
         }
@@ -350,9 +349,10 @@ impl Worker {
         // What the endpoint asks for is obeyed; a little jitter keeps those apart who were told the same.
         let wait = retry_after.map_or(jittered, |after| after + jittered.min(after / 10));
         let next_attempt = now.plus(wait);
-        let failed = FailedAttempt { attempts: number, first_failure, next_attempt, status, reason: reason.clone() };
+        let failed =
+            FailedAttempt { attempts: number, first_failure, next_attempt, wait, status, reason: reason.clone() };
         tracing::debug!(connector = %self.subscription.name(), %offset, attempt = number, %reason, ?wait, "tried again");
-        let entry = Entry::Failed { id, offset, attempts: number, first_failure, next_attempt, status, reason };
+        let entry = Entry::Failed { id, offset, attempts: number, first_failure, next_attempt, wait, status, reason };
         let ticket = {
             let inner = self.subscription.inner.lock();
             if inner.generation != shift.session.generation() {

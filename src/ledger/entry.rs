@@ -4,6 +4,7 @@ use crate::codec::{self, CodecError};
 use crate::log::LogKind;
 use crate::model::{ConnectorSettings, Filter, Kind, Name, Offset, Span, SubscriberId, SubscriberSettings, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 const VERSION: u8 = 1;
 
@@ -63,8 +64,10 @@ pub enum Entry {
         attempts: u32,
         /// When the first of them failed.
         first_failure: Timestamp,
-        /// When the next is due, by the wall clock; clamped when loaded.
+        /// When the next is due, by the wall clock, for people.
         next_attempt: Timestamp,
+        /// The wait until then that was chosen. Clocks jump, so after a restart no more than this is left of it.
+        wait: Duration,
         /// The status of the answer, where there was one.
         status: Option<u16>,
         /// What went wrong, without secrets.

@@ -5,6 +5,7 @@ use crate::codec::{self, CodecError};
 use crate::model::{Filter, Kind, Name, Offset, Span, Spans, SubscriberId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 const VERSION: u8 = 1;
 
@@ -15,12 +16,22 @@ pub struct FailedAttempt {
     pub attempts: u32,
     /// When the first of them failed.
     pub first_failure: Timestamp,
-    /// When the next is due.
+    /// When the next is due, by the wall clock.
     pub next_attempt: Timestamp,
+    /// The wait until then that was chosen.
+    pub wait: Duration,
     /// The status of the last answer.
     pub status: Option<u16>,
     /// What went wrong last.
     pub reason: String,
+}
+
+impl FailedAttempt {
+    /// What is left of the wait when the wall clock shows `now`: never more than was chosen, whatever the clock did.
+    #[must_use]
+    pub fn left(&self, now: Timestamp) -> Duration {
+        self.next_attempt.since(now).min(self.wait)
+    }
 }
 
 /// One subscriber or connector, as far as it is durable.
@@ -228,11 +239,12 @@ fn happened(subscriber: &mut Subscriber, entry: &Entry, time: Timestamp) {
             subscriber.last_ack = Some(time);
             subscriber.failures_in_row = 0;
         }
-        Entry::Failed { offset, attempts, first_failure, next_attempt, status, reason, .. } => {
+        Entry::Failed { offset, attempts, first_failure, next_attempt, wait, status, reason, .. } => {
             let failed = FailedAttempt {
                 attempts: *attempts,
                 first_failure: *first_failure,
                 next_attempt: *next_attempt,
+                wait: *wait,
                 status: *status,
                 reason: reason.clone(),
             };
