@@ -285,9 +285,13 @@ fn happened(subscriber: &mut Subscriber, entry: &Entry, time: Timestamp) {
     }
 }
 
-/// Whoever mended a connector, or let it go on, does not want to wait for the old backoff.
+/// Whoever mended a connector, or let it go on, does not want to wait for the old backoff. The ledger's time never
+/// falls, so where the clock was set back it lies ahead of it; that nothing is left to wait says it on any clock.
 fn retry_now(subscriber: &mut Subscriber, time: Timestamp) {
-    subscriber.failed.values_mut().for_each(|failed| failed.next_attempt = failed.next_attempt.min(time));
+    for failed in subscriber.failed.values_mut() {
+        failed.next_attempt = failed.next_attempt.min(time);
+        failed.wait = Duration::ZERO;
+    }
 }
 
 #[cfg(test)]
@@ -302,6 +306,19 @@ mod tests {
             name: Name::parse("name", name).unwrap(),
             target: Target::Subscriber(SubscriberSettings::new(Filter::parse(&["key.*"]).unwrap())),
             cursor: Offset(5),
+        }
+    }
+
+    fn failed(id: u64, next_attempt: u64, wait: Duration) -> Entry {
+        Entry::Failed {
+            id: SubscriberId(id),
+            offset: Offset(5),
+            attempts: 1,
+            first_failure: Timestamp(1),
+            next_attempt: Timestamp(next_attempt),
+            wait,
+            status: None,
+            reason: "refused".to_owned(),
         }
     }
 
@@ -325,6 +342,21 @@ mod tests {
         state.apply(&acked(0, 5, 7), Timestamp(3));
         assert_eq!(state.named("a").unwrap().floor, Offset(8));
         assert_eq!(state.proven, Offset(8));
+    }
+
+    #[test]
+    fn a_retry_is_never_further_away_than_was_chosen_and_at_once_for_whoever_resumes() {
+        let second = Duration::from_secs(1);
+        let mut state = State::default();
+        state.apply(&made(0, "a"), Timestamp(1));
+        state.apply(&failed(0, 9_000_000, second), Timestamp(8_000_000));
+        let left = |state: &State, now| state.named("a").unwrap().failed[&Offset(5)].left(Timestamp(now));
+        assert_eq!(left(&state, 8_600_000), Duration::from_millis(400));
+        assert_eq!(left(&state, 100), second, "the clock was set back");
+        assert_eq!(left(&state, u64::MAX), Duration::ZERO, "or ahead");
+        // The ledger's time never falls: it is ahead of a clock that was set back.
+        state.apply(&Entry::Resumed { id: SubscriberId(0) }, Timestamp(8_000_001));
+        assert_eq!(left(&state, 100), Duration::ZERO);
     }
 
     #[test]
