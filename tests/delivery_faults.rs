@@ -4,7 +4,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use stentor::broker::{Broker, Options};
 use stentor::clock::{Clock, Random};
@@ -12,19 +12,23 @@ use stentor::connector::{Egress, Sender};
 use stentor::deliver::{ConnectorInput, Delivery, Ending, Registry, RegistryParts, Session};
 use stentor::engine::{Engine, Local, LocalOptions};
 use stentor::fs::{Fault, MemoryFs};
-use stentor::ledger::Via;
-use stentor::model::{ConnectorSettings, Filter, Kind, Name, Offset, Place, SubscriberSettings};
+use stentor::ledger::{FailedAttempt, Via};
+use stentor::model::{ConnectorSettings, Filter, GiveUp, Kind, Name, Offset, Place, SubscriberSettings};
 use stentor::notify::Hub;
 use support::{options, publish};
 
 fn registry(engine: &Arc<Local>) -> Arc<Registry> {
+    registry_at(engine, Clock::Machine)
+}
+
+fn registry_at(engine: &Arc<Local>, clock: Clock) -> Arc<Registry> {
     let _already = rustls::crypto::ring::default_provider().install_default().is_err();
     let engine: Arc<dyn Engine> = Arc::<Local>::clone(engine);
     Registry::start(RegistryParts {
         hub: Hub::new(engine.end()),
         engine,
-        sender: Arc::new(Sender::new(Egress { loopback: true, allow: Vec::new() }, Clock::Machine).unwrap()),
-        clock: Clock::Machine,
+        sender: Arc::new(Sender::new(Egress { loopback: true, allow: Vec::new() }, clock.clone()).unwrap()),
+        clock,
         random: Arc::new(Random::from_machine()),
         metrics: Arc::default(),
     })
@@ -172,4 +176,96 @@ async fn an_open_circuit_lets_one_probe_through_at_a_time() {
     }
     assert_eq!(most.load(Ordering::SeqCst), 1, "one at a time once the circuit is open");
     broker.shutdown().await;
+}
+
+/// A broker on a disk in memory, which can be ended and begun again on it with another clock.
+struct Life {
+    engine: Arc<Local>,
+    registry: Arc<Registry>,
+}
+
+impl Life {
+    fn begin(fs: &MemoryFs, wall: u64) -> Self {
+        let clock = Clock::Manual(Arc::new(AtomicU64::new(wall)));
+        let options = LocalOptions { clock: clock.clone(), ..options() };
+        let engine = Arc::new(Local::open(Arc::new(fs.clone()), &options).unwrap().engine);
+        let registry = registry_at(&engine, clock);
+        Self { engine, registry }
+    }
+
+    fn failed_attempt(&self) -> Option<FailedAttempt> {
+        self.engine.state().named("ems").unwrap().failed.values().next().cloned()
+    }
+
+    /// Waits for so many more attempts; none where the event was given up before.
+    async fn tries(&self, more: u32) -> Option<FailedAttempt> {
+        let attempts = |failed: &FailedAttempt| failed.attempts;
+        let until = self.failed_attempt().as_ref().map_or(0, attempts) + more;
+        let mut told = self.engine.follow_ledger();
+        loop {
+            told.borrow_and_update();
+            let failed = self.failed_attempt();
+            let given_up = self.engine.state().named("ems").unwrap().floor > Offset(0);
+            if given_up || failed.as_ref().map_or(0, attempts) >= until {
+                return failed;
+            }
+            told.changed().await.unwrap();
+        }
+    }
+
+    async fn end(self) {
+        self.registry.stop().await;
+        self.engine.close();
+    }
+}
+
+/// A first life with one event and a connector whose endpoint always refuses.
+async fn refused(fs: &MemoryFs, wall: u64, give_up_after: Duration) -> Life {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let refuses = axum::Router::new().fallback(|| async { axum::http::StatusCode::INTERNAL_SERVER_ERROR });
+    tokio::spawn(async move { axum::serve(listener, refuses).await });
+    let life = Life::begin(fs, wall);
+    publish(&life.engine, 0..1).await.unwrap();
+    let mut settings = ConnectorSettings::new(&url, Filter::parse(&["key.*"]).unwrap());
+    settings.retry.initial = Duration::from_millis(20);
+    settings.retry.max = Duration::from_millis(40);
+    settings.retry.give_up_after = Some(GiveUp::After(give_up_after));
+    let input = ConnectorInput { settings, headers: None, secret: None, from: Some(Place::Earliest) };
+    life.registry.put_connector(&Name::parse("name", "ems").unwrap(), input).await.unwrap();
+    life
+}
+
+const DAY: u64 = 24 * 3600 * 1_000_000;
+
+#[tokio::test]
+async fn an_event_is_not_given_up_for_the_time_in_which_nobody_tried() {
+    // The story: a broker that was down over a weekend gave up, at the first attempt after it, what had failed once
+    // before; so did one whose clock jumped.
+    let fs = MemoryFs::new();
+    let life = refused(&fs, 100 * DAY, Duration::from_secs(3600)).await;
+    assert!(life.tries(2).await.is_some());
+    life.end().await;
+    for wall in [103 * DAY, 4_000 * DAY, DAY] {
+        let life = Life::begin(&fs, wall);
+        let failed = life.tries(3).await.expect("it is tried on");
+        assert!(failed.failing_for < Duration::from_secs(600), "{:?}", failed.failing_for);
+        life.end().await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_is_given_up_in_the_end_though_no_life_lasts_so_long() {
+    let fs = MemoryFs::new();
+    let began = tokio::time::Instant::now();
+    let give_up_after = Duration::from_millis(400);
+    let mut life = refused(&fs, 100 * DAY, give_up_after).await;
+    // A clock that stands still: what counts is what passes.
+    while life.tries(2).await.is_some() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is given up at last");
+        life.end().await;
+        life = Life::begin(&fs, 100 * DAY);
+    }
+    assert!(began.elapsed() >= give_up_after);
+    life.end().await;
 }

@@ -69,7 +69,7 @@ fn entries() -> Vec<Entry> {
     settings.expires = Some(Duration::from_secs(86_400));
     let target = Target::Subscriber(settings);
     let name = Name::parse("name", "agent").unwrap();
-    let (first_failure, next_attempt) = (Timestamp(1_000_000), Timestamp(2_000_000));
+    let next_attempt = Timestamp(2_000_000);
     let reason = "answered 503".to_owned();
     vec![
         Entry::Began { event_log: [9; 16] },
@@ -86,7 +86,7 @@ fn entries() -> Vec<Entry> {
             id,
             offset: Offset(5),
             attempts: 2,
-            first_failure,
+            failing_for: Duration::from_millis(1_300),
             next_attempt,
             wait: Duration::from_millis(700),
             status: Some(503),
@@ -122,6 +122,14 @@ fn a_snapshot_keeps_its_bytes() {
     }
     hold("state.bin", &state.encode());
     assert_eq!(State::decode(&state.encode()).unwrap(), state);
+    // A little earlier, while an event still fails.
+    let mut failing = State::default();
+    for (n, entry) in entries().iter().enumerate().take(5) {
+        failing.apply(entry, Timestamp(n as u64));
+    }
+    assert!(failing.subscribers().any(|subscriber| !subscriber.failed.is_empty()));
+    hold("state_failing.bin", &failing.encode());
+    assert_eq!(State::decode(&failing.encode()).unwrap(), failing);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::connector::{Answer, Attempt, SendError};
 use crate::engine::Engine;
 use crate::ledger::{ConnectorSecrets, Entry, FailedAttempt, Target, Via};
 use crate::metrics::Word;
-use crate::model::{ConnectorSettings, Event, GiveUp, Key, Offset, SubscriberId, limits};
+use crate::model::{ConnectorSettings, Event, GiveUp, Key, Offset, SubscriberId, Timestamp, limits};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -65,6 +65,28 @@ struct Outcome {
     answer: Result<Answer, SendError>,
 }
 
+/// An event that fails, on the clock that deadlines follow.
+struct Failing {
+    attempts: u32,
+    /// How long it had been failing at `since`.
+    failing_for: Duration,
+    since: Instant,
+    /// When its next attempt is due.
+    due: Instant,
+}
+
+impl Failing {
+    /// Goes on from what was written down, however long ago that was.
+    fn remembered(failed: &FailedAttempt, wall: Timestamp, now: Instant) -> Self {
+        let failing_for = failed.failing_by(wall);
+        Self { attempts: failed.attempts, failing_for, since: now, due: now + failed.left(wall) }
+    }
+
+    fn failing_at(&self, now: Instant) -> Duration {
+        self.failing_for + now.duration_since(self.since)
+    }
+}
+
 /// What a worker has in hand, from one look at its settings to the next.
 struct Shift {
     session: Session,
@@ -74,7 +96,7 @@ struct Shift {
     waiting: VecDeque<Arc<Event>>,
     /// Failed, each with the time of its next attempt.
     retries: BTreeMap<(Instant, Offset), Arc<Event>>,
-    failed: HashMap<Offset, FailedAttempt>,
+    failed: HashMap<Offset, Failing>,
     busy: HashSet<Lane>,
     running: FuturesUnordered<BoxFuture<'static, Outcome>>,
     failures_in_row: u32,
@@ -124,6 +146,8 @@ impl Worker {
             // Read behind the session's beginning, so that nothing of the life before is in it.
             let Some(subscriber) = self.parts.engine.state().get(self.subscription.id()).cloned() else { return };
             let seeks = self.subscription.inner.lock().seeks;
+            let (wall, now) = (self.parts.clock.now(), Instant::now());
+            let remembered = |(offset, failed)| (offset, Failing::remembered(&failed, wall, now));
             let shift = Shift {
                 seeks,
                 session,
@@ -131,7 +155,7 @@ impl Worker {
                 secrets: Arc::new(secrets),
                 waiting: VecDeque::new(),
                 retries: BTreeMap::new(),
-                failed: subscriber.failed.into_iter().collect(),
+                failed: subscriber.failed.into_iter().map(remembered).collect(),
                 busy: HashSet::new(),
                 running: FuturesUnordered::new(),
                 failures_in_row: subscriber.failures_in_row,
@@ -173,7 +197,7 @@ impl Worker {
                 }
                 delivery = shift.session.next(), if wants_more => match delivery? {
                     Delivery::Event { event, .. } => {
-                        self.receive(&mut shift, event);
+                        shift.receive(event);
                         Next::GoOn
                     }
                     Delivery::Gap(span) => {
@@ -205,18 +229,6 @@ impl Worker {
         self.parts.metrics.gaps.inc();
         let last = Offset(to.0.saturating_sub(1));
         self.subscription.ack_through(shift.session.generation(), last).map_err(refused)
-    }
-
-    /// Takes an event in; one that failed before a restart waits for its time.
-    fn receive(&self, shift: &mut Shift, event: Arc<Event>) {
-        match shift.failed.get(&event.offset) {
-            Some(failed) => {
-                let left = failed.left(self.parts.clock.now());
-                shift.busy.insert(lane(&shift.settings, &event));
-                shift.retries.insert((Instant::now() + left, event.offset), event);
-            }
-            None => shift.waiting.push_back(event),
-        }
     }
 
     /// Begins what may be begun: due retries first, then waiting events whose lane is free, in order.
@@ -323,12 +335,12 @@ impl Worker {
         reason: String,
     ) -> Result<Next, DeliverError> {
         let offset = event.offset;
-        let now = self.parts.clock.now();
-        let first_failure = shift.failed.get(&offset).map_or(now, |failed| failed.first_failure);
+        let now = Instant::now();
+        let failing_for = shift.failed.get(&offset).map_or(Duration::ZERO, |failing| failing.failing_at(now));
         let given_up = match shift.settings.retry.give_up_after {
             None => false,
             Some(GiveUp::Attempts(most)) => number >= most,
-            Some(GiveUp::After(longest)) => now.since(first_failure) >= longest,
+            Some(GiveUp::After(longest)) => failing_for >= longest,
         };
         shift.failures_in_row = shift.failures_in_row.saturating_add(1);
         let id = self.subscription.id();
@@ -348,11 +360,9 @@ impl Worker {
         let jittered = shift.settings.retry.backoff().wait(number, self.parts.random.next());
         // What the endpoint asks for is obeyed; a little jitter keeps those apart who were told the same.
         let wait = retry_after.map_or(jittered, |after| after + jittered.min(after / 10));
-        let next_attempt = now.plus(wait);
-        let failed =
-            FailedAttempt { attempts: number, first_failure, next_attempt, wait, status, reason: reason.clone() };
+        let next_attempt = self.parts.clock.now().plus(wait);
         tracing::debug!(connector = %self.subscription.name(), %offset, attempt = number, %reason, ?wait, "tried again");
-        let entry = Entry::Failed { id, offset, attempts: number, first_failure, next_attempt, wait, status, reason };
+        let entry = Entry::Failed { id, offset, attempts: number, failing_for, next_attempt, wait, status, reason };
         let ticket = {
             let inner = self.subscription.inner.lock();
             if inner.generation != shift.session.generation() {
@@ -361,9 +371,23 @@ impl Worker {
             self.parts.engine.record(vec![entry])?
         };
         ticket.durable().await?;
-        shift.failed.insert(offset, failed);
-        shift.retries.insert((Instant::now() + wait, offset), event);
+        let due = now + wait;
+        shift.failed.insert(offset, Failing { attempts: number, failing_for, since: now, due });
+        shift.retries.insert((due, offset), event);
         Ok(Next::GoOn)
+    }
+}
+
+impl Shift {
+    /// Takes an event in; one that failed before a restart waits for its time.
+    fn receive(&mut self, event: Arc<Event>) {
+        match self.failed.get(&event.offset) {
+            Some(failing) => {
+                self.busy.insert(lane(&self.settings, &event));
+                self.retries.insert((failing.due, event.offset), event);
+            }
+            None => self.waiting.push_back(event),
+        }
     }
 }
 

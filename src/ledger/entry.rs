@@ -62,8 +62,8 @@ pub enum Entry {
         offset: Offset,
         /// Attempts so far.
         attempts: u32,
-        /// When the first of them failed.
-        first_failure: Timestamp,
+        /// How long it had been failing by then, in time that passed and not in what a clock showed.
+        failing_for: Duration,
         /// When the next is due, by the wall clock, for people.
         next_attempt: Timestamp,
         /// The wait until then that was chosen. Clocks jump, so after a restart no more than this is left of it.

@@ -14,8 +14,10 @@ const VERSION: u8 = 1;
 pub struct FailedAttempt {
     /// Attempts so far.
     pub attempts: u32,
-    /// When the first of them failed.
-    pub first_failure: Timestamp,
+    /// How long it had been failing when that was written down, or when its wait was cut short.
+    pub failing_for: Duration,
+    /// When that was written down.
+    pub since: Timestamp,
     /// When the next is due, by the wall clock.
     pub next_attempt: Timestamp,
     /// The wait until then that was chosen.
@@ -31,6 +33,13 @@ impl FailedAttempt {
     #[must_use]
     pub fn left(&self, now: Timestamp) -> Duration {
         self.next_attempt.since(now).min(self.wait)
+    }
+
+    /// How long it has been failing when the wall clock shows `now`. Of the time since the last attempt no more counts
+    /// than the wait that was chosen: how long nobody tried, or how far a clock jumped, says nothing about the endpoint.
+    #[must_use]
+    pub fn failing_by(&self, now: Timestamp) -> Duration {
+        self.failing_for + self.wait.saturating_sub(self.left(now))
     }
 }
 
@@ -239,10 +248,11 @@ fn happened(subscriber: &mut Subscriber, entry: &Entry, time: Timestamp) {
             subscriber.last_ack = Some(time);
             subscriber.failures_in_row = 0;
         }
-        Entry::Failed { offset, attempts, first_failure, next_attempt, wait, status, reason, .. } => {
+        Entry::Failed { offset, attempts, failing_for, next_attempt, wait, status, reason, .. } => {
             let failed = FailedAttempt {
                 attempts: *attempts,
-                first_failure: *first_failure,
+                failing_for: *failing_for,
+                since: time,
                 next_attempt: *next_attempt,
                 wait: *wait,
                 status: *status,
@@ -289,6 +299,8 @@ fn happened(subscriber: &mut Subscriber, entry: &Entry, time: Timestamp) {
 /// falls, so where the clock was set back it lies ahead of it; that nothing is left to wait says it on any clock.
 fn retry_now(subscriber: &mut Subscriber, time: Timestamp) {
     for failed in subscriber.failed.values_mut() {
+        // What has passed of the wait counts, or whoever puts the same settings every minute would never see it given up.
+        failed.failing_for += time.since(failed.since).min(failed.wait);
         failed.next_attempt = failed.next_attempt.min(time);
         failed.wait = Duration::ZERO;
     }
@@ -314,7 +326,7 @@ mod tests {
             id: SubscriberId(id),
             offset: Offset(5),
             attempts: 1,
-            first_failure: Timestamp(1),
+            failing_for: Duration::from_secs(60),
             next_attempt: Timestamp(next_attempt),
             wait,
             status: None,
@@ -357,6 +369,22 @@ mod tests {
         // The ledger's time never falls: it is ahead of a clock that was set back.
         state.apply(&Entry::Resumed { id: SubscriberId(0) }, Timestamp(8_000_001));
         assert_eq!(left(&state, 100), Duration::ZERO);
+    }
+
+    #[test]
+    fn an_event_fails_for_the_time_that_it_was_tried_whatever_the_clock_shows() {
+        let (minute, second) = (Duration::from_secs(60), Duration::from_secs(1));
+        let mut state = State::default();
+        state.apply(&made(0, "a"), Timestamp(1));
+        state.apply(&failed(0, 9_000_000, second), Timestamp(8_000_000));
+        let by = |state: &State, now| state.named("a").unwrap().failed[&Offset(5)].failing_by(Timestamp(now));
+        assert_eq!(by(&state, 8_600_000), minute + second * 3 / 5);
+        assert_eq!(by(&state, 100), minute, "the clock was set back");
+        assert_eq!(by(&state, u64::MAX), minute + second, "or ahead, or nobody was there for years");
+        state.apply(&Entry::Resumed { id: SubscriberId(0) }, Timestamp(8_400_000));
+        assert_eq!(by(&state, u64::MAX), minute + second * 2 / 5, "the rest of the wait was not waited for");
+        state.apply(&Entry::Resumed { id: SubscriberId(0) }, Timestamp(8_900_000));
+        assert_eq!(by(&state, u64::MAX), minute + second * 2 / 5);
     }
 
     #[test]

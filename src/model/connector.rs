@@ -71,7 +71,7 @@ pub struct Retry {
 pub enum GiveUp {
     /// After so many attempts.
     Attempts(u32),
-    /// When the first failure is so long ago.
+    /// When it has been failing for so long: time in which it was tried, or waited for its next attempt.
     After(Duration),
 }
 
