@@ -269,3 +269,36 @@ async fn an_event_is_given_up_in_the_end_though_no_life_lasts_so_long() {
     assert!(began.elapsed() >= give_up_after);
     life.end().await;
 }
+
+#[tokio::test]
+async fn an_open_circuit_does_not_fail_a_backlog_event_by_event() {
+    // An endpoint that is down is probed with new events too, but no faster than with the same one again.
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&seen);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let down = axum::Router::new().fallback(move || {
+        counts.fetch_add(1, Ordering::SeqCst);
+        async { axum::http::StatusCode::INTERNAL_SERVER_ERROR }
+    });
+    tokio::spawn(async move { axum::serve(listener, down).await });
+    let broker = Broker::open(Options::memory()).await.unwrap();
+    let mut settings = ConnectorSettings::new(&url, Filter::parse(&["key.*"]).unwrap());
+    settings.in_flight = 8;
+    settings.retry.initial = Duration::from_secs(60);
+    settings.retry.max = Duration::from_secs(60);
+    let input = ConnectorInput { settings, headers: None, secret: None, from: None };
+    broker.registry().put_connector(&Name::parse("name", "ems").unwrap(), input).await.unwrap();
+    for n in 0..64 {
+        broker.emit("key.a", &n).await.unwrap();
+    }
+    let most = stentor::model::limits::FAILING_AFTER as usize + 8;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(2);
+    while tokio::time::Instant::now() < deadline {
+        // Waits fill a minute evenly, so that a few may be as good as nothing.
+        assert!(seen.load(Ordering::SeqCst) < most + 16, "{} attempts", seen.load(Ordering::SeqCst));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(seen.load(Ordering::SeqCst) >= 8, "it was tried");
+    broker.shutdown().await;
+}

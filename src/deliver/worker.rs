@@ -100,8 +100,18 @@ struct Shift {
     busy: HashSet<Lane>,
     running: FuturesUnordered<BoxFuture<'static, Outcome>>,
     failures_in_row: u32,
+    /// With the circuit open, when an event that was never tried may be the probe.
+    next_new: Instant,
     /// Seeks of the subscriber when the shift began.
     seeks: u64,
+}
+
+/// An attempt that may be begun.
+enum Candidate {
+    /// The retry that is due first.
+    Retry,
+    /// The waiting event at this place, whose lane is free.
+    New(usize),
 }
 
 /// Whether a shift goes on.
@@ -159,6 +169,7 @@ impl Worker {
                 busy: HashSet::new(),
                 running: FuturesUnordered::new(),
                 failures_in_row: subscriber.failures_in_row,
+                next_new: now,
             };
             if let Err(error) = self.work(shift).await {
                 tracing::error!(connector = %self.subscription.name(), %error, "the worker rests");
@@ -184,12 +195,7 @@ impl Worker {
             if finishing && shift.running.is_empty() {
                 return Ok(());
             }
-            if !finishing {
-                self.begin_attempts(&mut shift);
-            }
-            // With every slot taken a retry that is due waits for an answer, not for time.
-            let free = shift.running.len() < slots(&shift);
-            let retry_at = shift.retries.keys().next().map(|(at, _)| *at).filter(|_| free);
+            let due = if finishing { None } else { self.begin_attempts(&mut shift) };
             let wants_more = !finishing && shift.waiting.len() < lookahead(shift.settings.in_flight) as usize;
             let next = tokio::select! {
                 Some(outcome) = shift.running.next(), if !shift.running.is_empty() => {
@@ -207,7 +213,7 @@ impl Worker {
                     Delivery::CaughtUp(_) => Next::GoOn,
                     Delivery::Ended(_) => Next::LookAgain,
                 },
-                () = clock::sleep_until(retry_at.unwrap_or_else(|| Instant::now() + super::session::NEVER)), if retry_at.is_some() && !finishing => {
+                () = clock::sleep_until(due.unwrap_or_else(|| Instant::now() + super::session::NEVER)), if due.is_some() => {
                     Next::GoOn
                 }
                 () = self.look_again.notified() => Next::LookAgain,
@@ -231,36 +237,20 @@ impl Worker {
         self.subscription.ack_through(shift.session.generation(), last).map_err(refused)
     }
 
-    /// Begins what may be begun: due retries first, then waiting events whose lane is free, in order.
-    fn begin_attempts(&self, shift: &mut Shift) {
-        let slots = slots(shift);
+    /// Begins what may be begun, and says when the next will be due; with every slot taken it waits for an answer, not
+    /// for time.
+    fn begin_attempts(&self, shift: &mut Shift) -> Option<Instant> {
         let now = Instant::now();
-        while shift.running.len() < slots {
-            let Some((&(at, offset), _)) = shift.retries.first_key_value() else { break };
-            if at > now {
-                break;
+        while shift.running.len() < slots(shift) {
+            let (due, candidate) = shift.next_attempt(now)?;
+            if due > now {
+                return Some(due);
             }
-            if let Some(event) = shift.retries.remove(&(at, offset)) {
+            if let Some(event) = shift.take(&candidate) {
                 self.begin(shift, event);
             }
         }
-        let mut blocked: HashSet<Lane> = HashSet::new();
-        let mut at = 0;
-        // With the circuit open the probe is the next attempt that is due; nothing new is tried beside it.
-        let probing = is_failing(shift) && !shift.retries.is_empty();
-        while shift.running.len() < slots && !probing {
-            let Some(event) = shift.waiting.get(at) else { break };
-            let lane = lane(&shift.settings, event);
-            if shift.busy.contains(&lane) || blocked.contains(&lane) {
-                blocked.insert(lane);
-                at += 1;
-                continue;
-            }
-            if let Some(event) = shift.waiting.remove(at) {
-                shift.busy.insert(lane);
-                self.begin(shift, event);
-            }
-        }
+        None
     }
 
     fn begin(&self, shift: &Shift, event: Arc<Event>) {
@@ -372,6 +362,9 @@ impl Worker {
         };
         ticket.durable().await?;
         let due = now + wait;
+        if number == 1 {
+            shift.next_new = due;
+        }
         shift.failed.insert(offset, Failing { attempts: number, failing_for, since: now, due });
         shift.retries.insert((due, offset), event);
         Ok(Next::GoOn)
@@ -387,6 +380,31 @@ impl Shift {
                 self.retries.insert((failing.due, event.offset), event);
             }
             None => self.waiting.push_back(event),
+        }
+    }
+
+    /// What has been due for longest: a retry, or the first waiting event whose lane is free.
+    ///
+    /// With the circuit open that is the probe. A poison event alone may have opened it, so that others have their
+    /// turn too; and where the endpoint is down the backlog is not failed event by event as fast as it answers, but
+    /// each new one waits as long as the one before it was told to.
+    fn next_attempt(&self, now: Instant) -> Option<(Instant, Candidate)> {
+        let retry = self.retries.keys().next().map(|(due, _)| (*due, Candidate::Retry));
+        let free = self.waiting.iter().position(|event| !self.busy.contains(&lane(&self.settings, event)));
+        let new_due = if is_failing(self) { self.next_new } else { now };
+        let new = free.map(|at| (new_due, Candidate::New(at)));
+        [retry, new].into_iter().flatten().min_by_key(|(due, _)| *due)
+    }
+
+    /// Takes it in hand; its lane is busy until it is done.
+    fn take(&mut self, candidate: &Candidate) -> Option<Arc<Event>> {
+        match candidate {
+            Candidate::Retry => self.retries.pop_first().map(|(_, event)| event),
+            Candidate::New(at) => {
+                let event = self.waiting.remove(*at)?;
+                self.busy.insert(lane(&self.settings, &event));
+                Some(event)
+            }
         }
     }
 }
