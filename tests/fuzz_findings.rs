@@ -1,4 +1,4 @@
-//! What the fuzzers found (`fuzz/`), bug by bug, kept dead.
+//! What the fuzzers found (`fuzz/`), or what was found while their properties were written, bug by bug, kept dead.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
 use std::path::{Path, PathBuf};
@@ -20,8 +20,9 @@ fn checked(export: &[u8]) -> Report {
     verify_export(Path::new("export.ndjson"), export, &mut |_| {}).unwrap()
 }
 
-/// `publish` and `event` found it: a payload may be any JSON, `1e999` and 128 levels of lists too. The check of an
-/// export read each line into a value, which takes neither, and called a good export "not JSON".
+/// `publish` and `event` ran into it: a payload may be any JSON, `1e999` among it, and their own check read it into a
+/// value, which does not take that. The check of an export did the same, and would call a good export "not JSON"; with
+/// 128 levels of lists too, which was found by reading.
 #[tokio::test]
 async fn an_export_of_any_payload_that_was_taken_is_clean() {
     let broker = Broker::open(Options::memory()).await.unwrap();
@@ -39,8 +40,8 @@ async fn an_export_of_any_payload_that_was_taken_is_clean() {
     broker.shutdown().await;
 }
 
-/// `export` found it: the offset after the last that a number holds panicked, a gap could lead back, the range on the
-/// last line was believed whatever stood before it, and an array of a line's values was taken for the line.
+/// Found by reading, while the property of `export` was written: the offset after the last that a number holds
+/// panicked, a gap could lead back, and the range on the last line was believed whatever stood before it.
 #[test]
 fn an_export_that_goes_back_or_out_of_its_range_is_not_clean() {
     let last = r#"{"checkpoint":null,"from":0,"to":9,"events":1}"#;

@@ -50,7 +50,7 @@ pub fn event(n: u64) -> NewEvent {
         EventId::Made([n as u8; 16])
     };
     let payload = format!("{{\"n\":{n},\"text\":\"{}\"}}", "x".repeat((n as usize * 37) % 300));
-    let key = (n % 5 == 0).then_some("k é");
+    let key = n.is_multiple_of(5).then_some("k é");
     NewEvent::check(channel, id, key, headers.expect("headers"), kind, payload.into()).expect("an event")
 }
 
