@@ -181,18 +181,19 @@ impl Mending<'_> {
                 Some(_) => trails(&old, end),
             },
         };
+        let lost = pieces.iter().any(|piece| matches!(piece, Piece::Lost(_)));
         let whole = |position: u64, detail: &str| {
             let span = Span::new(first, first);
             Some(Damage { path: old.path.clone(), position, span, detail: detail.to_owned() })
         };
         let harm = if wants_snapshot && state.is_some() && found.is_none() {
             whole(DATA_START, "the snapshot's checksum does not hold")
-        } else if not_as_sealed {
+        } else if not_as_sealed && !lost {
             whole(end as u64, "its footer is missing or wrong, or something stands behind it")
         } else {
             None
         };
-        if harm.is_some() || pieces.iter().any(|piece| matches!(piece, Piece::Lost(_))) {
+        if harm.is_some() || lost {
             return self.rewrite(&old, pieces, state, harm);
         }
         for piece in &pieces {

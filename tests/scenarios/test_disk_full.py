@@ -12,7 +12,8 @@ from harness import call, eventually, exported, http, refused, verify
 from listening import listening
 from small_disk import small_disk
 
-SEGMENTS = {"STENTOR_SEGMENTS_EVENTS": "1MiB", "STENTOR_SEGMENTS_LEDGER": "256KiB"}
+# Nothing is held back: the disk itself has to be full.
+SEGMENTS = {"STENTOR_SEGMENTS_EVENTS": "1MiB", "STENTOR_SEGMENTS_LEDGER": "256KiB", "STENTOR_DISK_RESERVE": "0"}
 LARGE = "x" * 50_000
 # Segments that were filled with zeros ahead take this much at most, and then some.
 ENOUGH = 100
