@@ -4,10 +4,10 @@ use super::error::DeliverError;
 use super::session::{NEVER, Session};
 use super::settle::Dirty;
 use super::source::Source;
-use super::subscription::{Inner, Subscription, window_of};
+use super::subscription::Subscription;
 use super::supervise::Supervisor;
 use super::view::{SubscriberView, cursor};
-use crate::clock::{Clock, Instant, Random};
+use crate::clock::{Clock, Random};
 use crate::connector::Sender;
 use crate::engine::Engine;
 use crate::ledger::{SigningSecret, Subscriber, Target, Via};
@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::model::{ConnectorSettings, Filter, Kind, Name, Offset, Place, SubscriberId, SubscriberSettings};
 use crate::notify::Hub;
 use parking_lot::Mutex;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -108,30 +108,8 @@ impl Registry {
     }
 
     pub(super) fn add(&self, subscriber: &Subscriber) -> Arc<Subscription> {
-        let (window_size, ack_timeout, expires) = shape(&subscriber.target);
-        let inner = Inner {
-            window: window_of(subscriber),
-            filter: Arc::new(subscriber.channels().clone()),
-            window_size,
-            ack_timeout,
-            expires,
-            seeks: 0,
-            generation: 0,
-            live: None,
-            via: Via::Http,
-            quiet_since: Instant::now(),
-            queued: false,
-            taken: 0,
-            on_the_way: VecDeque::new(),
-            deleted: false,
-        };
-        let subscription = Arc::new(Subscription {
-            id: subscriber.id,
-            name: subscriber.name.clone(),
-            engine: Arc::clone(&self.parts.engine),
-            dirty: Arc::clone(&self.dirty),
-            inner: Mutex::new(inner),
-        });
+        let (engine, dirty) = (Arc::clone(&self.parts.engine), Arc::clone(&self.dirty));
+        let subscription = Arc::new(Subscription::new(subscriber, engine, dirty));
         self.subscriptions.lock().insert(subscriber.id, Arc::clone(&subscription));
         if subscriber.kind() == Kind::Connector {
             self.supervisor.employ(Arc::clone(&subscription));

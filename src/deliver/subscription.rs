@@ -60,6 +60,28 @@ pub(super) struct Live {
 }
 
 impl Subscription {
+    /// As it is when nobody has had it in this life.
+    pub(super) fn new(subscriber: &Subscriber, engine: Arc<dyn Engine>, dirty: Arc<Dirty>) -> Self {
+        let (window_size, ack_timeout, expires) = super::registry::shape(&subscriber.target);
+        let inner = Inner {
+            window: window_of(subscriber),
+            filter: Arc::new(subscriber.channels().clone()),
+            window_size,
+            ack_timeout,
+            expires,
+            seeks: 0,
+            generation: 0,
+            live: None,
+            via: Via::Http,
+            quiet_since: Instant::now(),
+            queued: false,
+            taken: 0,
+            on_the_way: VecDeque::new(),
+            deleted: false,
+        };
+        Self { id: subscriber.id, name: subscriber.name.clone(), engine, dirty, inner: Mutex::new(inner) }
+    }
+
     /// Its number.
     #[must_use]
     pub fn id(&self) -> SubscriberId {
