@@ -141,6 +141,8 @@ impl Registry {
         let ticket = {
             let mut inner = subscription.inner.lock();
             let filter = Arc::new(target.channels().clone());
+            // What retention took while it was open is no longer waited for, and must not hold the floor back.
+            inner.window.retire(self.engine().start());
             let from = self.window_cursor(&inner);
             if *inner.filter != *filter {
                 // The cursor stays: what the old patterns did not ask for is done, whatever the new ones ask for.
