@@ -226,7 +226,10 @@ impl Segments {
             return Ok(Block::gap(Span::new(from, start)));
         }
         let Some((segment, following)) = self.find(from) else {
-            return Ok(Block { records: Vec::new(), next: from, hint: None, gap: None });
+            // Retention may have come between.
+            let start = self.start();
+            let gap = (from < start).then(|| Span::new(from, start));
+            return Ok(Block { records: Vec::new(), next: start.max(from), hint: None, gap });
         };
         let extent = *segment.extent.read();
         if from >= extent.next {
