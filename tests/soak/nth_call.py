@@ -14,6 +14,7 @@ import asyncio
 import json
 import os
 import pathlib
+import re
 import random
 import shutil
 import sys
@@ -229,7 +230,9 @@ class Bench:
         finally:
             broker.close()
         log = pathlib.Path(broker.log.name).read_text(errors="replace")
-        oracle.hold("panicked" not in log, f"it panicked: {log[log.find('panicked') - 200:][:600]}")
+        # sled panics on an I/O error; the view is set aside for it and made again (docs/ARCHITECTURE.md).
+        panics = [place for place in re.findall(r"panicked at (\S+)", log) if "/sled-" not in place]
+        oracle.hold(not panics, f"it panicked: {panics}")
         hits = fault.hits()
         if not oracle.violations:
             shutil.rmtree(data)
