@@ -46,6 +46,9 @@ fn filled(runtime: &Runtime, bytes: usize) -> (MemoryFs, Vec<Vec<u8>>) {
     (fs, payloads)
 }
 
+/// Does something to a log.
+type Harming<'a> = Box<dyn Fn(&MemoryFs) + 'a>;
+
 /// What came of a harmed log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Came {
@@ -223,7 +226,7 @@ fn segments_swapped_duplicated_older_or_of_another_log_are_refused() {
         Fs::remove(disk, path).unwrap();
         disk.put(path, bytes);
     };
-    let cases: Vec<(&str, Box<dyn Fn(&MemoryFs)>)> = vec![
+    let cases: Vec<(&str, Harming<'_>)> = vec![
         (
             "two swapped",
             Box::new(|disk| {

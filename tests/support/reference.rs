@@ -240,9 +240,8 @@ impl Listener {
             let cursor = self.cursor(log, start);
             // Who was made from below the start and changed before he came asks for something else now.
             self.untold = self.untold.filter(|_| self.lost);
-            for n in 0..log.len() {
-                let mark = &mut self.marks[n];
-                if n < cursor || mark.open && !FILTERS[filter].1[log[n]] {
+            for (n, (channel, mark)) in log.iter().zip(&mut self.marks).enumerate() {
+                if n < cursor || mark.open && !FILTERS[filter].1[*channel] {
                     (mark.done, mark.open) = (true, false);
                 }
             }
