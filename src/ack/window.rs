@@ -220,13 +220,14 @@ impl Window {
         Ok(())
     }
 
-    /// This one will never be wanted; gives the attempts that were made.
+    /// This one will never be wanted; gives the attempts that were made. Like an ack it takes room until it is durable.
     ///
     /// # Errors
     /// [`AckError::Beyond`], [`AckError::NotOpen`].
     pub fn give_up(&mut self, offset: Offset, now: Instant) -> Result<u32, AckError> {
         self.is_open(offset)?;
         let attempts = self.remove(offset).map_or(0, |open| open.attempts);
+        self.acked += 1;
         self.done.insert(Span::one(offset));
         self.advance(now);
         Ok(attempts)
@@ -553,6 +554,21 @@ mod tests {
         assert_eq!((window.floor(), window.open()), (Offset(10), 0));
         send(&mut window, &[10, 11], now);
         assert!(window.deadline(TIMEOUT).is_some());
+    }
+
+    #[test]
+    fn what_is_given_up_takes_room_until_it_is_durable() {
+        // Found by the state machine: a rejected event freed its room at once; a crash before the word was durable
+        // brought back one more than the window.
+        let (mut window, now) = window(2);
+        send(&mut window, &[1, 2], now);
+        assert_eq!(window.give_up(Offset(1), now), Ok(1));
+        assert_eq!(window.wants(Offset(3)), Want::Full);
+        let (settled, events) = window.take_settled();
+        assert!(settled.is_empty() || events > 0);
+        assert_eq!(window.wants(Offset(3)), Want::Full);
+        window.durable(events);
+        assert_eq!(window.wants(Offset(3)), Want::Send);
     }
 
     #[test]
