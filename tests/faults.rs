@@ -7,7 +7,7 @@ mod support;
 use std::path::Path;
 use std::sync::Arc;
 use stentor::engine::{AppendError, Engine, Local, LocalOptions};
-use stentor::fs::{Fault, MemoryFs};
+use stentor::fs::{Choices, Fault, MemoryFs};
 use stentor::ledger::Entry;
 use stentor::log::{Failure, Recover};
 use stentor::model::{EventId, Headers, NewEvent, Offset, Span};
@@ -70,6 +70,25 @@ async fn a_log_cut_at_a_record_is_lost_data_because_the_evidence_says_so() {
     fs.put(last, &bytes[..1024]);
     let refused = open(&fs, Recover::Refuse).map(|_| ()).unwrap_err();
     assert!(refused.contains("durable.meta"), "R6: {refused}");
+}
+
+#[tokio::test]
+async fn a_bad_record_before_the_very_last_one_is_damage_though_no_other_evidence_is_left() {
+    // The evidence on the side is synced once a second: a power cut takes what it said of the last second. Then only
+    // the record behind tells that the bad one was synced, and of the last two no other is behind.
+    let fs = MemoryFs::new();
+    let options = LocalOptions { evidence_every: std::time::Duration::from_secs(86_400), ..options() };
+    let engine = Local::open(Arc::new(fs.clone()), &options).unwrap().engine;
+    publish(&engine, 0..1).await.unwrap();
+    publish(&engine, 1..2).await.unwrap();
+    // The first version: whatever was not synced is lost.
+    let left = fs.crash(&mut Choices::exhaustive());
+    drop(engine);
+    let whole = Local::open(Arc::new(left.fork()), &options).unwrap().engine;
+    assert_eq!(read_all(&whole).await.unwrap().0, [0, 1], "both were synced");
+    left.flip(Path::new("data/events/00000000000000000000.seg"), (1024 + 100) * 8);
+    let refused = Local::open(Arc::new(left), &options).map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains("written after it was synced"), "{refused}");
 }
 
 #[tokio::test]

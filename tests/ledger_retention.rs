@@ -9,7 +9,7 @@ use std::time::Duration;
 use stentor::broker::{Broker, Options, ReceiptQuery};
 use stentor::deliver::Delivery;
 use stentor::engine::{Engine, Local, LocalOptions, RetentionLimits};
-use stentor::fs::{Fs, MemoryFs};
+use stentor::fs::{Choices, Fault, Fs, MemoryFs};
 use stentor::ledger::{AckedSpan, Entry, State, Target, Via};
 use stentor::model::{
     EventId, Filter, Headers, Kind, Name, NewEvent, Offset, Place, Span, SubscriberId, SubscriberSettings, Timestamp,
@@ -115,6 +115,42 @@ async fn what_retention_was_about_to_remove_goes_at_the_next_start_and_what_come
     assert_eq!(aside.len(), 1, "the last one may be a crash's; the one before it came from elsewhere: {aside:?}");
     assert_eq!(aside[0].1, all[0].1, "every byte is kept");
     assert_eq!(kept(&again.state()), (Offset(100), 1));
+}
+
+#[tokio::test]
+async fn a_crash_at_any_call_of_a_ledgers_retention_leaves_a_ledger_that_opens() {
+    let (fs, engine) = acked_one_by_one().await;
+    engine.close();
+    drop(engine);
+    let mut images = 0;
+    for call in 0.. {
+        let disk = fs.fork();
+        let engine = open(&disk).unwrap();
+        let at = disk.calls() + call;
+        disk.set_fault(Fault { fail_call: Some(at), keep_failing: true, ..Fault::default() });
+        // Three rounds, so that more than one removal may be lost.
+        let whole = (0..3).all(|_| engine.maintain(KEEP_A_DAY, in_a_year()).is_ok());
+        drop(engine);
+        let mut choices = Choices::exhaustive();
+        for version in 0..64 {
+            let left = disk.crash(&mut choices);
+            let again = open(&left).unwrap_or_else(|error| panic!("call {call}, version {version}: {error}"));
+            assert_eq!(kept(&again.state()), (Offset(100), 1), "call {call}, version {version}");
+            // A torn tail may be set aside; a segment may not.
+            let is_segment = |path: &Path| path.extension().is_some_and(|kind| kind == "seg");
+            let aside = |path: &Path| path.starts_with("data/quarantine") && is_segment(path);
+            let came_back = left.files().into_iter().any(|(path, _)| aside(&path));
+            assert!(!came_back, "call {call}, version {version}: what went came back, as if from elsewhere");
+            images += 1;
+            if !choices.advance() {
+                break;
+            }
+        }
+        if whole {
+            break;
+        }
+    }
+    assert!(images > 30, "{images} images");
 }
 
 #[tokio::test]

@@ -679,6 +679,8 @@ impl World {
             for word in said {
                 prop_assert_eq!(word, Err(AckRefused::Over), "invariant 23");
             }
+            let gave_up = subscription.give_up(generation, offset, |_| panic!("invariant 23: an old word is taken"));
+            prop_assert_eq!(gave_up.map(drop), Err(AckRefused::Over), "invariant 23");
         }
         Ok(())
     }

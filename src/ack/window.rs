@@ -467,6 +467,7 @@ mod tests {
         assert_eq!(window.floor(), Offset(1));
         assert_eq!(window.wants(Offset(9)), Want::Full, "what is acknowledged takes room until it is durable");
         let (first, events) = window.take_settled();
+        assert_eq!(window.wants(Offset(9)), Want::Full, "and being written down does not make it durable");
         window.durable(events);
         assert_eq!(window.wants(Offset(9)), Want::Send);
         window.ack_each(&[Offset(1)], now).unwrap();
