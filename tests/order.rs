@@ -104,7 +104,7 @@ fn a_record_is_durable_then_known_to_its_owner_then_readable_then_answered() {
     let log = Log::start(recovered, Arc::clone(&owner), (), Clock::Machine, nonces).unwrap();
     owner.end.set(log.committed()).unwrap();
     for group in [1, 3, 1u64] {
-        let (woken, answered) = mpsc::channel();
+        let (woken, answered) = mpsc::sync_channel(4_096);
         let looks = Arc::clone(&owner);
         let (mut waits, last) = log
             .append(|filling, now| {
