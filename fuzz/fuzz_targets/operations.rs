@@ -221,7 +221,7 @@ impl Run {
                 self.record(Entry::Sought { id: WHO, cursor: Offset(to) }, to);
             }
             Step::Retain { bytes } if !self.model.ledger_poisoned => {
-                let limits = RetentionLimits { max_bytes: Some(u64::from(bytes) * 100), max_age: None };
+                let limits = RetentionLimits { max_bytes: Some(u64::from(bytes) * 100), ..RetentionLimits::default() };
                 match engine.maintain(limits, Timestamp(0)) {
                     Ok(Some(to)) => (self.model.start, self.model.retired) = (to.0, to.0),
                     Ok(None) => {}

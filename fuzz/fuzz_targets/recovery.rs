@@ -63,7 +63,7 @@ fuzz_target!(|data: &[u8]| {
             read(&served, &truth);
             // A ledger that cannot be read is served around too; here it must only not panic.
             if kind == LogKind::Ledger {
-                let _fold = Ledger::fold(&served).is_ok();
+                let _fold = Ledger::fold(&served, false).is_ok();
             }
         }
         assert_eq!(disk::segments(&around), before, "who only reads changes nothing (8)");
@@ -86,7 +86,7 @@ fuzz_target!(|data: &[u8]| {
         let end = first.segments().end();
         let seen = read(&first, &truth);
         if kind == LogKind::Ledger {
-            let _fold = Ledger::fold(&first).is_ok();
+            let _fold = Ledger::fold(&first, false).is_ok();
         }
         drop(first);
         let after = disk::segments(&fs);
