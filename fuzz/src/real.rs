@@ -62,12 +62,13 @@ pub fn entries() -> Vec<Entry> {
         || Target::Subscriber(SubscriberSettings::new(Filter::parse(&["key.*", "$stentor.**"]).expect("patterns")));
     let reason = || "answered 503".to_owned();
     let acked = |from, to| vec![AckedSpan { span: span(from, to), attempts: 1 }];
-    let (first_failure, next_attempt, status) = (Timestamp(1_000_000), Timestamp(2_000_000), Some(503));
+    let (failing_for, wait) = (std::time::Duration::from_secs(1), std::time::Duration::from_secs(1));
+    let (next_attempt, status) = (Timestamp(2_000_000), Some(503));
     vec![
         Entry::Made { id, name: Name::parse("name", "agent").expect("a name"), target: target(), cursor: Offset(0) },
         Entry::Acked { id, spans: acked(0, 3), via: Via::WebSocket, status: None, latency_ms: None },
         Entry::Changed { id, target: target(), from: Offset(3) },
-        Entry::Failed { id, offset: Offset(3), attempts: 2, first_failure, next_attempt, status, reason: reason() },
+        Entry::Failed { id, offset: Offset(3), attempts: 2, failing_for, next_attempt, wait, status, reason: reason() },
         Entry::Dead { id, offset: Offset(3), attempts: 3, status: None, reason: reason() },
         Entry::Skipped { id, spans: vec![span(4, 5)], reason: reason() },
         Entry::Acked { id, spans: acked(6, 8), via: Via::Connector, status: Some(204), latency_ms: Some(12) },
