@@ -248,12 +248,12 @@ impl Run {
             }
             Step::FailCall { after, for_good } => {
                 let call = self.fs.calls() + u64::from(after % 64);
-                self.fs.set_fault(Fault { fail_call: Some(call), keep_failing: for_good, capacity: None });
+                self.fs.set_fault(Fault { fail_call: Some(call), keep_failing: for_good, ..Fault::default() });
             }
             Step::FillDisk { left } => {
                 let used: u64 = self.fs.files().iter().map(|(_, bytes)| bytes.len() as u64).sum();
                 let capacity = Some(used + u64::from(left) * 32);
-                self.fs.set_fault(Fault { fail_call: None, keep_failing: false, capacity });
+                self.fs.set_fault(Fault { capacity, ..Fault::default() });
             }
             Step::Heal => self.fs.set_fault(Fault::default()),
             Step::Read { from, events } => {
