@@ -101,6 +101,9 @@ fn entries() -> Vec<Entry> {
         Entry::Retired { start: Offset(4) },
         Entry::Cut { log: "events".into(), quarantined: "quarantine/x.tail".into(), bytes: 77 },
         Entry::Deleted { id },
+        Entry::LedgerRetired { start: Offset(9) },
+        Entry::LossAccepted { log: "events".into(), span: span(1, 3), detail: "a record's checksum is wrong".into() },
+        Entry::Told { id, span: span(2, 4) },
     ]
 }
 

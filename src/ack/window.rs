@@ -84,6 +84,9 @@ pub struct Window {
     acked: usize,
     undurable: usize,
     rewind: Option<Rewind>,
+    /// What retention took and this session was told of; and, once an ack has answered it, what is to be written down.
+    told: Option<Span>,
+    answered: Option<Span>,
 }
 
 impl Window {
@@ -104,6 +107,8 @@ impl Window {
             acked: 0,
             undurable: 0,
             rewind: None,
+            told: None,
+            answered: None,
         }
     }
 
@@ -128,7 +133,7 @@ impl Window {
     /// A new session begins at the floor; what an earlier one left open is sent again.
     pub fn begin_session(&mut self, size: u32, now: Instant) -> Offset {
         self.size = size as usize;
-        self.rewind = None;
+        (self.rewind, self.told) = (None, None);
         self.ack_limit = self.floor;
         self.floor_moved = now;
         self.open.values_mut().for_each(|open| open.live = false);
@@ -179,15 +184,24 @@ impl Window {
         self.delivered = self.delivered.max(to);
     }
 
+    /// Notes that this session was told what retention took. An ack of its last event, or of anything behind it, is
+    /// the answer; until then whoever comes next is told again.
+    pub fn told(&mut self, span: Span) {
+        self.reached(span.to);
+        self.told = Some(span);
+    }
+
     /// Everything up to and including `offset` is done. Below the floor it changes nothing.
     ///
     /// # Errors
     /// [`AckError::Beyond`].
     pub fn ack_through(&mut self, offset: Offset, now: Instant) -> Result<(), AckError> {
         if offset < self.floor {
+            self.answer(offset);
             return Ok(());
         }
         self.within(offset)?;
+        self.answer(offset);
         let span = Span::new(self.floor, offset.next());
         for part in self.done.missing(span) {
             self.settle(part);
@@ -209,6 +223,7 @@ impl Window {
             self.within(*offset)?;
         }
         for offset in offsets {
+            self.answer(*offset);
             if self.open.contains_key(offset) {
                 self.settle(Span::one(*offset));
                 self.remove(*offset);
@@ -309,10 +324,15 @@ impl Window {
         self.advance(now);
     }
 
+    /// What retention took and has been answered since the last call.
+    pub fn take_answered(&mut self) -> Option<Span> {
+        self.answered.take()
+    }
+
     /// Whether something was acknowledged since [`Window::take_settled`].
     #[must_use]
     pub fn has_settled(&self) -> bool {
-        !self.settled.is_empty()
+        !self.settled.is_empty() || self.answered.is_some()
     }
 
     /// Everything below is done or does not match.
@@ -348,6 +368,12 @@ impl Window {
             self.within(offset)?;
         }
         if self.open.contains_key(&offset) { Ok(()) } else { Err(AckError::NotOpen(offset)) }
+    }
+
+    fn answer(&mut self, offset: Offset) {
+        if self.told.is_some_and(|told| told.to <= offset.next()) {
+            self.answered = self.told.take();
+        }
     }
 
     fn go_back(&mut self, to: Offset, not_before: Instant) {

@@ -160,9 +160,6 @@ impl Registry {
             }
             let (window_size, ack_timeout, expires) = shape(&target);
             entries.push(Entry::Changed { id: subscription.id, target, from });
-            // What retention took is still to be told, although the floor passes it now.
-            let missed = self.engine().state().get(subscription.id).and_then(|subscriber| subscriber.missed);
-            entries.extend(missed.map(|span| Entry::Missed { id: subscription.id, span }));
             let ticket = self.engine().record(entries)?;
             inner.recorded(&ticket);
             inner.filter = filter;

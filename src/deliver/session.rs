@@ -60,7 +60,7 @@ impl Session {
     /// Takes the subscriber over from whoever had it; none where it has been deleted.
     pub(super) fn begin(subscription: &Arc<Subscription>, hub: &Arc<Hub>, via: Via) -> Option<Self> {
         let engine = Arc::clone(&subscription.engine);
-        let missed = engine.state().get(subscription.id).and_then(|subscriber| subscriber.missed);
+        let missed = engine.state().get(subscription.id).and_then(|subscriber| subscriber.missed.hull());
         let (changed, ending) = (Arc::new(Notify::new()), Arc::new(OnceLock::new()));
         let start = engine.start();
         let mut inner = subscription.inner.lock();
@@ -140,7 +140,11 @@ impl Session {
     pub fn next_now(&mut self) -> Option<Delivery> {
         loop {
             if let Some(span) = self.missed.take() {
-                self.subscription.inner.lock().window.reached(span.to);
+                let mut inner = self.subscription.inner.lock();
+                // Told to a session that is over, it is not told to the one that lives.
+                if inner.generation == self.generation {
+                    inner.window.told(span);
+                }
                 return Some(Delivery::Gap(span));
             }
             if let Err(ended) = self.look() {
@@ -193,18 +197,21 @@ impl Session {
             Step::CaughtUp(end) => Some(Delivery::CaughtUp(end)),
             Step::Gap(span) => {
                 let engine = &self.subscription.engine;
-                let missed = engine.state().get(self.subscription.id).and_then(|subscriber| subscriber.missed);
+                let missed = engine.state().get(self.subscription.id).and_then(|subscriber| subscriber.missed.hull());
                 // What retention took counts where something of his own was in it; damage always does.
                 let retired = span.to <= engine.start();
-                let told = if retired { missed } else { Some(span) };
                 let mut inner = self.subscription.inner.lock();
-                if retired {
-                    inner.window.retire(span.to);
+                if inner.generation != self.generation {
+                    return Some(Delivery::Ended(self.why()));
                 }
-                told.map(|span| {
+                if !retired {
                     inner.window.reached(span.to);
-                    Delivery::Gap(span)
-                })
+                    return Some(Delivery::Gap(span));
+                }
+                inner.window.retire(span.to);
+                let missed = missed?;
+                inner.window.told(missed);
+                Some(Delivery::Gap(missed))
             }
         }
     }

@@ -333,14 +333,14 @@ impl Inner {
         self.queued = false;
         let (settled, events) = self.window.take_settled();
         self.taken += events;
-        if settled.is_empty() {
-            return Vec::new();
-        }
         let via = self.via;
         let spans: Vec<AckedSpan> =
             settled.into_iter().map(|Acked { span, attempts }| AckedSpan { span, attempts }).collect();
         let latency_ms = latency.map(|latency| u32::try_from(latency.as_millis()).unwrap_or(u32::MAX));
         let entry = |spans: &[AckedSpan]| Entry::Acked { id, spans: spans.to_vec(), via, status, latency_ms };
-        spans.chunks(SPANS_IN_AN_ENTRY).map(entry).collect()
+        let mut entries: Vec<Entry> = spans.chunks(SPANS_IN_AN_ENTRY).map(entry).collect();
+        // The word about what it cannot have any more ends the telling of it.
+        entries.extend(self.window.take_answered().map(|span| Entry::Told { id, span }));
+        entries
     }
 }

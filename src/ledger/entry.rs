@@ -149,6 +149,13 @@ pub enum Entry {
         /// What was wrong.
         detail: String,
     },
+    /// It was told that it cannot have these any more, and acknowledged something behind them: it knows.
+    Told {
+        /// Who.
+        id: SubscriberId,
+        /// Which offsets.
+        span: Span,
+    },
 }
 
 /// What a name stands for.
@@ -280,7 +287,7 @@ impl Entry {
             Entry::Failed { offset, .. } | Entry::Dead { offset, .. } => Some(offset.next()),
             Entry::Made { cursor, .. } | Entry::Sought { cursor, .. } => Some(*cursor),
             Entry::Changed { from, .. } => Some(*from),
-            Entry::Missed { span, .. } => Some(span.to),
+            Entry::Missed { span, .. } | Entry::Told { span, .. } => Some(span.to),
             Entry::Retired { start } => Some(*start),
             Entry::LossAccepted { log, span, .. } => (log == LogKind::Events.as_str()).then_some(span.to),
             _ => None,

@@ -72,8 +72,8 @@ pub struct Subscriber {
     pub failures_in_row: u32,
     /// Stopped, and why.
     pub paused: Option<String>,
-    /// What retention took before it was acknowledged, until the listener is past it.
-    pub missed: Option<Span>,
+    /// What retention took before it was acknowledged, until the listener has said that it knows.
+    pub missed: Spans,
 }
 
 impl Subscriber {
@@ -108,8 +108,7 @@ impl Subscriber {
         self.done.retain_from(self.floor);
         let floor = self.floor;
         self.failed.retain(|offset, _| *offset >= floor && !span.contains(*offset));
-        // Told again and again until something behind it is done.
-        self.missed = self.missed.filter(|missed| floor <= missed.to);
+        self.missed.remove(span);
     }
 }
 
@@ -199,7 +198,8 @@ impl State {
             | Entry::Sought { id, .. }
             | Entry::Paused { id, .. }
             | Entry::Resumed { id }
-            | Entry::Missed { id, .. } => {
+            | Entry::Missed { id, .. }
+            | Entry::Told { id, .. } => {
                 if let Some(subscriber) = self.subscribers.get_mut(id) {
                     happened(subscriber, entry, time);
                     subscriber.floor = subscriber.floor.max(self.start);
@@ -225,7 +225,7 @@ impl State {
             failed: BTreeMap::new(),
             failures_in_row: 0,
             paused: None,
-            missed: None,
+            missed: Spans::new(),
         };
         self.by_name.insert(name.clone(), id);
         self.subscribers.insert(id, subscriber);
@@ -271,7 +271,7 @@ fn happened(subscriber: &mut Subscriber, entry: &Entry, time: Timestamp) {
             subscriber.floor = *cursor;
             subscriber.done = Spans::new();
             subscriber.failed.clear();
-            subscriber.missed = None;
+            subscriber.missed = Spans::new();
             subscriber.first_cursor = subscriber.first_cursor.min(*cursor);
             subscriber.seeks = subscriber.seeks.saturating_add(1);
         }
@@ -281,10 +281,8 @@ fn happened(subscriber: &mut Subscriber, entry: &Entry, time: Timestamp) {
             subscriber.failures_in_row = 0;
             retry_now(subscriber, time);
         }
-        Entry::Missed { span, .. } => {
-            let from = subscriber.missed.map_or(span.from, |missed| missed.from.min(span.from));
-            subscriber.missed = Some(Span::new(from, span.to));
-        }
+        Entry::Missed { span, .. } => subscriber.missed.insert(*span),
+        Entry::Told { span, .. } => subscriber.missed.remove(*span),
         Entry::Began { .. }
         | Entry::Made { .. }
         | Entry::Deleted { .. }

@@ -132,6 +132,20 @@ impl Spans {
         }
     }
 
+    /// Takes a span out.
+    pub fn remove(&mut self, gone: Span) {
+        let mut out = Self::new();
+        out.insert(gone);
+        self.0 = self.iter().flat_map(|span| out.missing(span)).map(|span| (span.from, span.to)).collect();
+    }
+
+    /// From the first to the last of it; none where it is empty.
+    #[must_use]
+    pub fn hull(&self) -> Option<Span> {
+        let ((&from, _), (_, &to)) = self.0.first_key_value().zip(self.0.last_key_value())?;
+        Some(Span { from, to })
+    }
+
     /// Whether `offset` is in the set.
     #[must_use]
     pub fn contains(&self, offset: Offset) -> bool {
@@ -193,6 +207,13 @@ mod tests {
             for at in 0..80 {
                 prop_assert_eq!(spans.contains(Offset(at)), set.contains(&at));
             }
+            let hull = set.first().zip(set.last()).map(|(from, last)| span(*from, last + 1));
+            prop_assert_eq!(spans.hull(), hull);
+            let mut rest = spans.clone();
+            rest.remove(span(floor, floor + 9));
+            let rest: Vec<u64> = rest.iter().flat_map(|s| s.from.0..s.to.0).collect();
+            let expected: Vec<u64> = set.iter().copied().filter(|n| !(floor..floor + 9).contains(n)).collect();
+            prop_assert_eq!(rest, expected);
             let missing: Vec<u64> = spans.missing(span(0, 80)).iter().flat_map(|s| s.from.0..s.to.0).collect();
             let expected: Vec<u64> = (0..80).filter(|n| !set.contains(n)).collect();
             prop_assert_eq!(missing, expected);

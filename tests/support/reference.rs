@@ -196,17 +196,17 @@ impl Listener {
         let mark = &mut self.marks[offset];
         (mark.done, mark.open, mark.live) = (true, false, false);
         self.floor_moved = now;
-        // An ack of something behind a gap counts as an answer to it, although a session that began before retention
-        // came was not told: docs/CONCURRENCY.md.
-        self.untold = self.untold.filter(|to| offset < *to);
-        self.untold_next = self.untold_next.filter(|to| offset < *to);
     }
 
     /// After acks: what retention took and was acknowledged need not be told.
     pub(crate) fn forgive(&mut self, log: &[usize]) {
-        let waiting = self.waiting(log, 0).next();
-        self.untold = self.untold.filter(|to| waiting.is_some_and(|waiting| waiting < *to));
-        self.untold_next = self.untold_next.filter(|to| waiting.is_some_and(|waiting| waiting < *to));
+        let left = |to: usize, live: bool| {
+            let waiting = self.waiting(log, 0).take_while(|n| *n < to);
+            waiting.filter(|n| live || !self.marks[*n].live).last().map(|last| last + 1)
+        };
+        let (now, next) = (self.untold, self.untold_next);
+        let (now, next) = (now.and_then(|to| left(to, false)), next.and_then(|to| left(to, true)));
+        (self.untold, self.untold_next) = (now, next);
     }
 
     /// Retention took everything below.
