@@ -76,6 +76,9 @@ pub struct Record<'a> {
     pub body: &'a [u8],
 }
 
+/// The kind of a record that stands for offsets which were given up.
+pub const GAP: u32 = 4;
+
 /// The checksum of a record's header.
 pub fn header_crc(nonce: u64, header: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
@@ -94,7 +97,7 @@ pub fn record(segment: &[u8], at: usize, nonce: u64) -> Option<Record<'_>> {
     }
     let body = segment.get(at + RECORD_HEADER..(at + RECORD_HEADER).checked_add(length as usize)?)?;
     let kind = u32_at(header, 44)?;
-    (u32_at(header, 12)? == crc32fast::hash(body) && matches!(kind, 1..=3)).then_some(Record {
+    (u32_at(header, 12)? == crc32fast::hash(body) && matches!(kind, 1 | 2 | GAP)).then_some(Record {
         at,
         body_crc: u32_at(header, 12)?,
         offset: u64_at(header, 16)?,
@@ -139,7 +142,13 @@ pub fn chain<'a>(segment: &'a [u8], header: &Header) -> Vec<Record<'a>> {
             break;
         }
         at += RECORD_HEADER + record.body.len();
-        expected = expected.saturating_add(1);
+        expected = match record.kind {
+            GAP => match record.body.try_into().map(u64::from_le_bytes) {
+                Ok(behind) if behind > expected => behind,
+                _ => break,
+            },
+            _ => expected.saturating_add(1),
+        };
         time = record.time;
         found.push(record);
     }
