@@ -87,6 +87,8 @@ pub struct Window {
     /// What retention took and this session was told of; and, once an ack has answered it, what is to be written down.
     told: Option<Span>,
     answered: Option<Span>,
+    /// Nothing was sent in this life of the broker, and what was sent in the one before is not known.
+    sent_before: bool,
 }
 
 impl Window {
@@ -109,6 +111,7 @@ impl Window {
             rewind: None,
             told: None,
             answered: None,
+            sent_before: false,
         }
     }
 
@@ -116,6 +119,13 @@ impl Window {
     /// what lies below may never have been sent in this life.
     pub fn remember(&mut self, offset: Offset, attempts: u32) {
         self.earlier.insert(offset, attempts);
+    }
+
+    /// Goes on behind an earlier life of the broker, which may have sent what this one has not.
+    #[must_use]
+    pub fn of_earlier_life(mut self) -> Self {
+        self.sent_before = true;
+        self
     }
 
     /// Forgets what retention took: it can neither be sent nor be waited for.
@@ -133,7 +143,7 @@ impl Window {
     /// A new session begins at the floor; what an earlier one left open is sent again.
     pub fn begin_session(&mut self, size: u32, now: Instant) -> Offset {
         self.size = size as usize;
-        (self.rewind, self.told) = (None, None);
+        (self.rewind, self.told, self.sent_before) = (None, None, false);
         self.ack_limit = self.floor;
         self.floor_moved = now;
         self.open.values_mut().for_each(|open| open.live = false);
@@ -164,6 +174,12 @@ impl Window {
         } else {
             Want::Full
         }
+    }
+
+    /// Whether the events that were sent and not acknowledged fill it.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.live >= self.size
     }
 
     /// Notes that it was sent, and gives the number of the attempt.
@@ -212,6 +228,26 @@ impl Window {
         self.done.insert(span);
         self.advance(now);
         Ok(())
+    }
+
+    /// A listener has come back and says that it has everything up to and including `offset`, whichever session sent
+    /// it. It is believed as far as was sent since the last seek; in a life that has sent nothing yet, altogether.
+    pub fn returned(&mut self, offset: Offset, now: Instant) {
+        let to = if self.sent_before { offset.next() } else { offset.next().min(self.delivered) };
+        if to <= self.floor {
+            return;
+        }
+        self.ack_limit = self.ack_limit.max(to);
+        if self.sent_before {
+            // For the receipts: these were sent, and it is not known how often.
+            self.done.missing(Span::new(self.floor, to)).into_iter().for_each(|span| self.settle_as(span, 1));
+            self.done.insert(Span::new(self.floor, to));
+            self.delivered = self.delivered.max(to);
+            self.advance(now);
+        } else if let Some(last) = to.0.checked_sub(1) {
+            let within = self.ack_through(Offset(last), now);
+            debug_assert!(within.is_ok(), "it was sent");
+        }
     }
 
     /// Only these are done. Those that are not open change nothing.
@@ -395,6 +431,11 @@ impl Window {
 
     /// Writes down the acks of a span, in pieces of the same number of attempts.
     fn settle(&mut self, span: Span) {
+        self.settle_as(span, 0);
+    }
+
+    /// The same, where what is not open here was sent so often.
+    fn settle_as(&mut self, span: Span, unknown: u32) {
         let mut from = span.from;
         let mut attempts = None;
         for (&offset, open) in self.open.range(span.from..span.to) {
@@ -407,7 +448,7 @@ impl Window {
                 }
             }
         }
-        self.settled.push(Acked { span: Span::new(from, span.to), attempts: attempts.unwrap_or(0) });
+        self.settled.push(Acked { span: Span::new(from, span.to), attempts: attempts.unwrap_or(unknown) });
         self.join_last();
     }
 

@@ -1,12 +1,21 @@
-//! What a connection asks for, by query or by frame, checked.
+//! What a listener asks for, by query or by frame, checked.
 
-use super::frame::Subscribe;
-use crate::api::problem::Problem;
-use crate::api::query::Query;
-use crate::model::{Filter, Invalid, Name, Place, limits, parse_duration};
-use axum::http::Uri;
+use super::query::Query;
+use crate::model::{Filter, Invalid, Name, Offset, Place, limits, parse_duration};
 use serde_json::Value;
 use std::time::Duration;
+
+/// A subscription as it is written, each member where it was given.
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    pub(super) channels: Option<Vec<String>>,
+    pub(super) subscriber: Option<String>,
+    pub(super) from: Option<Value>,
+    pub(super) window: Option<u32>,
+    pub(super) ack_timeout: Option<String>,
+    pub(super) expires: Option<String>,
+    pub(super) batch: Option<u32>,
+}
 
 /// A subscription as asked for; what is absent keeps what there is, or takes the default.
 #[derive(Debug)]
@@ -19,46 +28,48 @@ pub(super) struct Asked {
     pub(super) expires: Option<Duration>,
     /// The most events in a frame; none where each comes alone.
     pub(super) batch: Option<usize>,
+    /// Everything up to and including this one is acknowledged by whoever comes back.
+    pub(super) returned: Option<Offset>,
 }
 
-/// Reads the query; `None` where it asks for nothing.
-pub(super) fn of_query(uri: &Uri) -> Result<Option<Asked>, Problem> {
-    if uri.query().unwrap_or_default().is_empty() {
-        return Ok(None);
-    }
-    let mut query = Query::of(uri);
+/// Takes what a query asks for; what else stands in it is the caller's.
+pub(super) fn of_query(query: &mut Query) -> Result<Input, Invalid> {
     let number = |number: Option<u64>| number.map(|number| u32::try_from(number).unwrap_or(u32::MAX));
-    let asked = Subscribe {
-        _op: Default::default(),
+    Ok(Input {
         channels: query.list("channels"),
         subscriber: query.one("subscriber")?,
         from: query.one("from")?.map(Value::String),
         window: number(query.number("window", 1, u64::from(limits::MAX_WINDOW))?),
         ack_timeout: query.one("ack_timeout")?,
         expires: query.one("expires")?,
-        batch: number(query.number("batch", 1, u64::from(limits::MAX_FRAME_BATCH))?),
-    };
-    query.end()?;
-    Ok(Some(of_frame(asked)?))
+        batch: None,
+    })
 }
 
-/// Checks what a frame asks for.
-pub(super) fn of_frame(frame: Subscribe) -> Result<Asked, Invalid> {
+/// Takes how many events may stand in one input.
+pub(super) fn batch(query: &mut Query) -> Result<Option<u32>, Invalid> {
+    let batch = query.number("batch", 1, u64::from(limits::MAX_FRAME_BATCH))?;
+    Ok(batch.map(|batch| u32::try_from(batch).unwrap_or(u32::MAX)))
+}
+
+/// Checks what is asked for.
+pub(super) fn check(input: Input) -> Result<Asked, Invalid> {
     let duration = |field, text: Option<String>| text.map(|text| parse_duration(field, &text)).transpose();
-    if frame.batch.is_some_and(|batch| batch == 0 || batch > limits::MAX_FRAME_BATCH) {
+    if input.batch.is_some_and(|batch| batch == 0 || batch > limits::MAX_FRAME_BATCH) {
         return Err(Invalid::new("batch", format!("must be 1 to {}", limits::MAX_FRAME_BATCH)));
     }
-    if frame.window.is_some_and(|window| window == 0 || window > limits::MAX_WINDOW) {
+    if input.window.is_some_and(|window| window == 0 || window > limits::MAX_WINDOW) {
         return Err(Invalid::new("window", format!("must be 1 to {}", limits::MAX_WINDOW)));
     }
     let asked = Asked {
-        filter: frame.channels.map(|patterns| Filter::parse(&patterns)).transpose()?,
-        subscriber: frame.subscriber.map(|name| Name::parse("subscriber", &name)).transpose()?,
-        from: frame.from.map(|from| Place::from_json("from", &from)).transpose()?,
-        window: frame.window,
-        ack_timeout: duration("ack_timeout", frame.ack_timeout)?,
-        expires: duration("expires", frame.expires)?,
-        batch: frame.batch.map(|batch| batch as usize),
+        filter: input.channels.map(|patterns| Filter::parse(&patterns)).transpose()?,
+        subscriber: input.subscriber.map(|name| Name::parse("subscriber", &name)).transpose()?,
+        from: input.from.map(|from| Place::from_json("from", &from)).transpose()?,
+        window: input.window,
+        ack_timeout: duration("ack_timeout", input.ack_timeout)?,
+        expires: duration("expires", input.expires)?,
+        batch: input.batch.map(|batch| batch as usize),
+        returned: None,
     };
     if asked.subscriber.is_none() {
         if asked.filter.is_none() {

@@ -1,12 +1,12 @@
 //! What a connection is fed from: nothing, an anonymous reader, or a durable subscriber's session.
 
-use super::params::Asked;
-use crate::api::problem::Problem;
-use crate::api::router::Api;
+use super::asked::Asked;
+use super::problem::Problem;
+use super::router::Api;
 use crate::broker::Error;
 use crate::deliver::{DeliverError, Delivery, Ending, Session, Source, Step};
 use crate::ledger::Via;
-use crate::model::{Filter, Name, Offset, Place, SubscriberSettings};
+use crate::model::{Filter, Kind, Name, Offset, Place, SubscriberSettings};
 use axum::http::StatusCode;
 use std::future::pending;
 
@@ -26,9 +26,9 @@ pub(super) struct Opening {
 
 impl Feed {
     /// Opens what is asked for, on a connection that has no feed yet.
-    pub(super) async fn open(api: &Api, asked: &Asked) -> Result<(Self, Opening), Problem> {
+    pub(super) async fn open(api: &Api, asked: &Asked, via: Via) -> Result<(Self, Opening), Problem> {
         match &asked.subscriber {
-            Some(name) => Self::open_durable(api, name, asked).await,
+            Some(name) => Self::open_durable(api, name, asked, via).await,
             None => {
                 let filter = asked.filter.clone().unwrap_or_else(Filter::all);
                 let from = api.broker.resolve("from", asked.from.unwrap_or(Place::Latest)).await?;
@@ -39,7 +39,7 @@ impl Feed {
     }
 
     /// A new subscriber is made on the spot; of an existing one only what is given changes.
-    async fn open_durable(api: &Api, name: &Name, asked: &Asked) -> Result<(Self, Opening), Problem> {
+    async fn open_durable(api: &Api, name: &Name, asked: &Asked, via: Via) -> Result<(Self, Opening), Problem> {
         let registry = api.broker.registry();
         match registry.settings(name.as_str()) {
             Ok(before) => {
@@ -60,7 +60,13 @@ impl Feed {
             }
             Err(error) => return Err(error.into()),
         }
-        let session = registry.attach(name.as_str(), Via::WebSocket)?;
+        if let Some(last) = asked.returned {
+            // What was acknowledged has to be durable before there is room for more.
+            let subscription = registry.find(Kind::Subscriber, name.as_str())?;
+            subscription.returned(last)?;
+            subscription.settled().await;
+        }
+        let session = registry.attach(name.as_str(), via)?;
         // The cursor that is told counts what the session before acknowledged last.
         session.subscription().settled().await;
         let opening = Opening {
@@ -72,7 +78,7 @@ impl Feed {
     }
 
     /// Changes the channels: an anonymous session goes on from its present position, a durable one as PUT does.
-    pub(super) async fn change(&mut self, api: &Api, asked: &Asked) -> Result<Opening, Problem> {
+    pub(super) async fn change(&mut self, api: &Api, asked: &Asked, via: Via) -> Result<Opening, Problem> {
         let not_here = |field: &str, why: &str| {
             Problem::new(StatusCode::BAD_REQUEST, format!("{field}-invalid"), format!("{field}: {why}"))
                 .with("field", field)
@@ -96,11 +102,36 @@ impl Feed {
                 if asked.subscriber.as_ref().is_some_and(|other| *other != name) {
                     return Err(not_here("subscriber", "cannot change on a live connection; open another"));
                 }
-                Self::open_durable(api, &name, asked).await?
+                Self::open_durable(api, &name, asked, via).await?
             }
         };
         *self = next;
         Ok(opening)
+    }
+
+    /// The same feed, which sends nothing twice.
+    pub(super) fn once(self) -> Self {
+        match self {
+            Feed::Durable(session) => Feed::Durable(Box::new(session.once())),
+            other => other,
+        }
+    }
+
+    /// Everything matching below was given.
+    pub(super) fn position(&self) -> Offset {
+        match self {
+            Feed::Nothing => Offset::ZERO,
+            Feed::Anonymous(source) => source.position(),
+            Feed::Durable(session) => session.position(),
+        }
+    }
+
+    /// Where its subscriber stands; none where it has none, or none any more.
+    pub(super) fn cursor(&self, api: &Api) -> Option<Offset> {
+        match self {
+            Feed::Durable(session) => api.broker.registry().cursor(session.subscription()).ok(),
+            _ => None,
+        }
     }
 
     /// The next thing to tell; never, where there is no feed.

@@ -1,8 +1,11 @@
 //! Floor 8: the broker over HTTP and WebSocket. PROTOCOL.md says what every path means.
 
+mod asked;
 mod body;
+mod cloudevents;
 mod connectors;
 mod export;
+mod feed;
 mod health;
 mod origin;
 mod problem;
@@ -14,6 +17,7 @@ mod render;
 mod router;
 mod segment;
 mod server;
+mod sse;
 mod subscribers;
 mod ws;
 

@@ -25,6 +25,11 @@ impl Problem {
         &self.code
     }
 
+    /// Whether it may be over later.
+    pub(super) fn is_temporary(&self) -> bool {
+        matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE)
+    }
+
     pub(super) fn detail(&self) -> &str {
         &self.detail
     }

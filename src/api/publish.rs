@@ -1,10 +1,10 @@
 //! `POST /v1/events/{channel}` and `POST /v1/events`.
 
-use super::body;
 use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
 use super::segment::Segment;
+use super::{body, cloudevents};
 use crate::broker::{Broker, Error, Published};
 use crate::engine::Placed;
 use crate::model::{Channel, EventId, EventInput, Headers, Invalid, NewEvent, limits, write_string};
@@ -41,7 +41,7 @@ pub(super) async fn one(
         &channel,
         id.unwrap_or_else(|| api.broker.make_id()),
         key,
-        event_headers(&headers)?,
+        Headers::parse(event_headers(&headers)?)?,
         kind,
         payload,
     )?;
@@ -49,7 +49,7 @@ pub(super) async fn one(
     Ok(answer(&channel_name, &published))
 }
 
-fn answer(channel: &Channel, published: &Published) -> Response {
+pub(super) fn answer(channel: &Channel, published: &Published) -> Response {
     let mut out = Vec::with_capacity(192);
     let written = write!(out, "{{\"offset\":{},\"id\":", published.offset);
     write_string(&mut out, &published.id.to_string());
@@ -80,7 +80,7 @@ fn unquote(value: &str) -> &str {
 }
 
 /// `Stentor-Header-NAME`, and the publisher's trace context.
-fn event_headers(headers: &HeaderMap) -> Result<Headers, Invalid> {
+pub(super) fn event_headers(headers: &HeaderMap) -> Result<Vec<(&str, &str)>, Invalid> {
     let mut pairs = Vec::new();
     for (name, value) in headers {
         let kept = match name.as_str() {
@@ -94,7 +94,7 @@ fn event_headers(headers: &HeaderMap) -> Result<Headers, Invalid> {
             .map_err(|_| Invalid::new("headers", format!("the value of '{kept}' is not UTF-8")))?;
         pairs.push((kept, value));
     }
-    if pairs.is_empty() { Ok(Headers::default()) } else { Headers::parse(pairs) }
+    Ok(pairs)
 }
 
 /// Many events, all or none.
@@ -107,12 +107,15 @@ pub(super) async fn many(
     Query::of(&uri).end()?;
     let limit = api.broker.publish_limits().max_batch_bytes;
     let kind = body::essence(&headers);
+    if let Some(mode) = cloudevents::Mode::of(kind.as_deref(), &headers) {
+        return cloudevents::publish(&api, mode, &headers, body).await;
+    }
     let ndjson = match kind.as_deref() {
         Some("application/x-ndjson") => true,
         Some("application/json") | None => false,
         Some(other) => {
             let detail = format!(
-                "Content-Type '{}' is not taken here; send application/x-ndjson or a JSON array, \
+                "Content-Type '{}' is not taken here; send application/x-ndjson, a JSON array or CloudEvents, \
                  or one payload to /v1/events/CHANNEL",
                 other.escape_debug()
             );
@@ -120,7 +123,11 @@ pub(super) async fn many(
         }
     };
     let bytes = body::read(&headers, body, limit).await?;
-    let events = if ndjson { lines(&api, &bytes)? } else { array(&api, &bytes)? };
+    all(&api, if ndjson { lines(&api, &bytes)? } else { array(&api, &bytes)? }).await
+}
+
+/// Publishes a batch and answers for it.
+pub(super) async fn all(api: &Api, events: Vec<(usize, NewEvent)>) -> Result<Response, Problem> {
     let placed = batch(&api.broker, events).await?;
     let (status, summary) = super::render::batch(&placed);
     Ok((status, axum::Json(summary)).into_response())
@@ -167,9 +174,12 @@ pub(super) async fn batch(broker: &Broker, events: Vec<(usize, NewEvent)>) -> Re
 }
 
 pub(super) fn check(api: &Api, input: &EventInput<'_>, line: usize) -> Result<NewEvent, Problem> {
-    input
-        .check(|| api.broker.make_id())
-        .map_err(|invalid| Error::from(crate::publish::PublishError::Invalid { line: Some(line), invalid }).into())
+    input.check(|| api.broker.make_id()).map_err(at_line(line))
+}
+
+/// What is wrong with an event of a batch, with the line where it stands.
+pub(super) fn at_line(line: usize) -> impl Fn(Invalid) -> Problem {
+    move |invalid| Error::from(crate::publish::PublishError::Invalid { line: Some(line), invalid }).into()
 }
 
 pub(super) fn too_many(count: usize) -> Result<(), Problem> {

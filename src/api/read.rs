@@ -4,12 +4,12 @@ use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
 use super::segment::Segment;
-use super::{body, render};
+use super::{body, render, sse};
 use crate::broker::RangeQuery;
 use crate::model::{Filter, Invalid, Offset, Place, Span, limits};
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,7 +17,15 @@ use std::time::Duration;
 
 const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
 
-pub(super) async fn range(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn range(
+    State(api): State<Api>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if sse::is_asked_for(&headers) {
+        return sse::stream(State(api), method, uri, headers).await;
+    }
     let mut query = Query::of(&uri);
     let wait = query.duration("wait")?.unwrap_or_default();
     if wait > limits::MAX_WAIT {

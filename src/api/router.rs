@@ -1,7 +1,7 @@
 //! Which path means what.
 
 use super::problem::Problem;
-use super::{Origins, connectors, export, health, origin, publish, read, receipts, subscribers, ws};
+use super::{Origins, connectors, export, health, origin, publish, read, receipts, sse, subscribers, ws};
 use crate::broker::Broker;
 use crate::clock::Random;
 use axum::Router;
@@ -70,6 +70,7 @@ pub fn router(broker: Broker, options: ApiOptions, draining: CancellationToken) 
         .route("/v1/connectors/{name}/pause", post(connectors::pause))
         .route("/v1/connectors/{name}/resume", post(connectors::resume))
         .route("/v1/ws", get(ws::upgrade))
+        .route("/v1/sse", get(sse::stream))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))

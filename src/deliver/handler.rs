@@ -39,7 +39,7 @@ impl Registry {
                     tracing::warn!(subscriber = name, "another listener took over; this one ends");
                     return;
                 }
-                Some(Ending::Failed) => clock::sleep(Duration::from_secs(1)).await,
+                Some(Ending::Failed | Ending::Full) => clock::sleep(Duration::from_secs(1)).await,
                 None => return,
             }
         }

@@ -21,6 +21,9 @@ pub enum Ending {
     Moved,
     /// The ledger takes no acks.
     Failed,
+    /// It sends nothing twice ([`Session::once`]), and has nothing left to send: its window is full, or what it sent
+    /// first has waited for its ack for too long.
+    Full,
 }
 
 /// What a session has for its transport.
@@ -54,6 +57,7 @@ pub struct Session {
     quiet_until: Option<Instant>,
     /// What retention took before this session began.
     missed: Option<Span>,
+    once: bool,
 }
 
 impl Session {
@@ -85,7 +89,29 @@ impl Session {
             held: None,
             quiet_until: None,
             missed,
+            once: false,
         })
+    }
+
+    /// Ends with [`Ending::Full`] where it would wait for room or send something again: its transport hears of acks
+    /// only by the listener's return.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
+    /// Everything matching below was sent, or need not be.
+    #[must_use]
+    pub fn position(&self) -> Offset {
+        self.held.as_ref().map_or_else(|| self.source.position(), |held| held.offset)
+    }
+
+    /// Whether [`Session::next`] waits for somebody else: for a publisher, for an ack, or for the end of a delay. Else
+    /// it reads.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.held.is_some() || self.quiet_until.is_some() || self.source.is_near()
     }
 
     /// Whose session it is.
@@ -175,6 +201,9 @@ impl Session {
             return Err(self.why());
         }
         let timeout = inner.ack_timeout;
+        if self.once && inner.window.deadline(timeout).is_some_and(|deadline| deadline <= now) {
+            return Err(Ending::Full);
+        }
         inner.window.expire(timeout, now);
         let rewind = inner.window.take_rewind();
         if let Some(rewind) = rewind {
@@ -224,9 +253,10 @@ impl Session {
         }
         match inner.window.wants(event.offset) {
             Want::Skip => None,
+            // What is acknowledged and not durable yet makes room by itself.
             Want::Full => {
                 self.held = Some(event);
-                None
+                (self.once && inner.window.is_full()).then_some(Delivery::Ended(Ending::Full))
             }
             Want::Send => {
                 let attempt = inner.window.sent(event.offset, Instant::now());

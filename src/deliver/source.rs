@@ -157,7 +157,7 @@ impl Source {
     }
 
     /// Whether everything below the hand-over was given.
-    fn is_near(&self) -> bool {
+    pub(super) fn is_near(&self) -> bool {
         self.near.is_some() && self.live_from <= self.position
     }
 

@@ -105,7 +105,7 @@ impl Subscription {
     /// # Errors
     /// Why it had no effect.
     pub fn ack_through(self: &Arc<Self>, generation: u64, offset: Offset) -> Result<(), AckRefused> {
-        self.with_window(generation, |window, now| Ok(window.ack_through(offset, now)?))
+        self.with_window(Some(generation), |window, now| Ok(window.ack_through(offset, now)?))
     }
 
     /// Acknowledges just these.
@@ -113,7 +113,25 @@ impl Subscription {
     /// # Errors
     /// Why it had no effect.
     pub fn ack_each(self: &Arc<Self>, generation: u64, offsets: &[Offset]) -> Result<(), AckRefused> {
-        self.with_window(generation, |window, now| Ok(window.ack_each(offsets, now)?))
+        self.with_window(Some(generation), |window, now| Ok(window.ack_each(offsets, now)?))
+    }
+
+    /// What the acks of the live session carry, or, where none is, of the last one.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.inner.lock().generation
+    }
+
+    /// A listener has come back and has everything up to and including `offset`, whichever session sent it:
+    /// [`Window::returned`].
+    ///
+    /// # Errors
+    /// The ledger takes nothing.
+    pub fn returned(self: &Arc<Self>, offset: Offset) -> Result<(), AckRefused> {
+        self.with_window(None, |window, now| {
+            window.returned(offset, now);
+            Ok(())
+        })
     }
 
     /// Takes delivery back to `offset` after a while.
@@ -121,7 +139,7 @@ impl Subscription {
     /// # Errors
     /// Why it had no effect.
     pub fn nack(self: &Arc<Self>, generation: u64, offset: Offset, delay: Duration) -> Result<(), AckRefused> {
-        self.with_window(generation, |window, now| Ok(window.nack(offset, delay, now)?))
+        self.with_window(Some(generation), |window, now| Ok(window.nack(offset, delay, now)?))
     }
 
     /// Starts the ack timeout of `offset` anew.
@@ -129,7 +147,7 @@ impl Subscription {
     /// # Errors
     /// Why it had no effect.
     pub fn working(self: &Arc<Self>, generation: u64, offset: Offset) -> Result<(), AckRefused> {
-        self.with_window(generation, |window, now| Ok(window.working(offset, now)?))
+        self.with_window(Some(generation), |window, now| Ok(window.working(offset, now)?))
     }
 
     /// Gives one event up for ever; it is dead-lettered. The ticket is of that word.
@@ -270,11 +288,11 @@ impl Subscription {
 
     fn with_window(
         self: &Arc<Self>,
-        generation: u64,
+        generation: Option<u64>,
         f: impl FnOnce(&mut Window, Instant) -> Result<(), AckRefused>,
     ) -> Result<(), AckRefused> {
         let mut inner = self.inner.lock();
-        if inner.generation != generation {
+        if generation.is_some_and(|generation| inner.generation != generation) {
             return Err(AckRefused::Over);
         }
         f(&mut inner.window, Instant::now())?;
@@ -292,7 +310,8 @@ impl Subscription {
 /// The window of a subscriber as the ledger knows it.
 pub(super) fn window_of(subscriber: &Subscriber) -> Window {
     let (window_size, _, _) = super::registry::shape(&subscriber.target);
-    let mut window = Window::new(window_size, subscriber.floor, subscriber.done.clone(), Instant::now());
+    let window = Window::new(window_size, subscriber.floor, subscriber.done.clone(), Instant::now());
+    let mut window = window.of_earlier_life();
     for (offset, failed) in &subscriber.failed {
         window.remember(*offset, failed.attempts);
     }

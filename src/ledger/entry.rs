@@ -203,8 +203,10 @@ pub enum Via {
     InProcess,
     /// An HTTP connector.
     Connector,
-    /// `POST …/ack`.
+    /// A pull, or `POST …/ack`.
     Http,
+    /// Server-sent events.
+    Sse,
 }
 
 impl Via {
@@ -216,6 +218,7 @@ impl Via {
             Via::InProcess => "in_process",
             Via::Connector => "connector",
             Via::Http => "http",
+            Via::Sse => "sse",
         }
     }
 }

@@ -69,7 +69,8 @@ impl Headers {
     /// Whether both hold the same but for the trace context, which differs between two tries of one publish.
     #[must_use]
     pub fn same_but_for_trace(&self, other: &Self) -> bool {
-        let kept = |pair: &(&str, &str)| !matches!(pair.0, "traceparent" | "tracestate");
+        let trace = ["traceparent", "tracestate", "ce-traceparent", "ce-tracestate"];
+        let kept = |pair: &(&str, &str)| !trace.contains(&pair.0);
         self.iter().filter(kept).eq(other.iter().filter(kept))
     }
 }

@@ -1,10 +1,11 @@
 //! One WebSocket connection, from its upgrade to its close.
 
 use super::close::Close;
-use super::feed::{Feed, Opening};
 use super::frame::{self, Ack, Nack, Peek, Ping, Publish, Reject, Subscribe, Working};
-use super::params::{self, Asked};
+use crate::api::asked::{self, Asked};
+use crate::api::feed::{Feed, Opening};
 use crate::api::problem::Problem;
+use crate::api::query::Query;
 use crate::api::router::Api;
 use crate::api::{body, publish};
 use crate::broker::Error;
@@ -83,7 +84,7 @@ impl Connection {
 
     /// Starts delivery where the query asks for it. Faults are told after the upgrade: browsers cannot read a failed one.
     async fn begin(&mut self, uri: &Uri) -> Result<(), Ended> {
-        let asked = params::of_query(uri);
+        let asked = of_query(uri);
         let subscribed = match asked {
             Ok(None) => return Ok(()),
             Ok(Some(asked)) => self.subscribe(asked).await,
@@ -210,17 +211,17 @@ impl Connection {
         if durable && frame.subscriber.is_none() {
             frame.subscriber = self.feed.session().ok().map(|session| session.subscription().name().to_string());
         }
-        let asked = params::of_frame(frame)?;
+        let asked = asked::check(frame.into())?;
         self.subscribe(asked).await
     }
 
     async fn subscribe(&mut self, asked: Asked) -> Result<Message, Problem> {
         let opening = if matches!(self.feed, Feed::Nothing) {
-            let (feed, opening) = Feed::open(&self.api, &asked).await?;
+            let (feed, opening) = Feed::open(&self.api, &asked, Via::WebSocket).await?;
             self.feed = feed;
             opening
         } else {
-            self.feed.change(&self.api, &asked).await?
+            self.feed.change(&self.api, &asked, Via::WebSocket).await?
         };
         self.batch = asked.batch.or(self.batch);
         let Opening { filter, subscriber, cursor } = opening;
@@ -382,7 +383,7 @@ impl Connection {
                 let close = match ending {
                     Ending::TakenOver => Close::TakenOver,
                     Ending::Moved => Close::Moved,
-                    Ending::Failed => Close::Trouble,
+                    Ending::Failed | Ending::Full => Close::Trouble,
                 };
                 self.flush().await?;
                 Err(Some(close))
@@ -441,6 +442,17 @@ impl Connection {
             None => Err(None),
         }
     }
+}
+
+/// Reads the query; `None` where it asks for nothing.
+fn of_query(uri: &Uri) -> Result<Option<Asked>, Problem> {
+    if uri.query().unwrap_or_default().is_empty() {
+        return Ok(None);
+    }
+    let mut query = Query::of(uri);
+    let asked = asked::Input { batch: asked::batch(&mut query)?, ..asked::of_query(&mut query)? };
+    query.end()?;
+    Ok(Some(asked::check(asked)?))
 }
 
 /// Waits until then; for ever where there is no time.

@@ -1,5 +1,6 @@
 //! Frames: what a client says, and what it is told.
 
+use crate::api::asked;
 use crate::api::problem::Problem;
 use crate::api::render;
 use crate::engine::Placed;
@@ -62,6 +63,13 @@ pub(super) struct Subscribe {
     pub(super) ack_timeout: Option<String>,
     pub(super) expires: Option<String>,
     pub(super) batch: Option<u32>,
+}
+
+impl From<Subscribe> for asked::Input {
+    fn from(frame: Subscribe) -> Self {
+        let Subscribe { _op: _, channels, subscriber, from, window, ack_timeout, expires, batch } = frame;
+        Self { channels, subscriber, from, window, ack_timeout, expires, batch }
+    }
 }
 
 #[derive(Debug, Deserialize)]

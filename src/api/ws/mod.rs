@@ -2,9 +2,7 @@
 
 mod close;
 mod connection;
-mod feed;
 mod frame;
-mod params;
 
 use super::problem::Problem;
 use super::router::Api;
