@@ -2,12 +2,14 @@
 
 use super::problem::Problem;
 use crate::clock::{self, Instant};
+use crate::model::{Invalid, Offset, Place};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::time::Duration;
 
 /// How long a body may take before its rate counts, and the rate that it must keep then.
@@ -83,12 +85,25 @@ fn too_large(limit: usize) -> Problem {
 /// Reads a command's or setting's JSON; fields that are not known are refused by name.
 pub(super) async fn json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<T, Problem> {
     let bytes = read(headers, body, MAX_COMMAND_BYTES).await?;
+    command(headers, &bytes)
+}
+
+fn command<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T, Problem> {
     if essence(headers).is_some_and(|kind| kind != "application/json") {
         let detail = "this path takes application/json";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type-unsupported", detail));
     }
-    let text = std::str::from_utf8(&bytes).map_err(|error| not_json(&error))?;
+    let text = std::str::from_utf8(bytes).map_err(|error| not_json(&error))?;
     object(text)
+}
+
+/// As [`json`]; no body at all means every default.
+pub(super) async fn json_or_nothing<T: DeserializeOwned + Default>(
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<T, Problem> {
+    let bytes = read(headers, body, MAX_COMMAND_BYTES).await?;
+    if bytes.is_empty() { Ok(T::default()) } else { command(headers, &bytes) }
 }
 
 /// Reads one JSON object; what is wrong is told with the field where it stands. (serde would take an array of the
@@ -119,4 +134,12 @@ pub(super) fn not_json(error: &dyn std::fmt::Display) -> Problem {
 /// What serde found wrong names the field.
 pub(super) fn bad_json(error: &serde_json::Error) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "json-invalid", error.to_string())
+}
+
+/// An offset, as a number or a string of digits.
+pub(super) fn offset(value: &Value) -> Result<Offset, Invalid> {
+    match Place::from_json("offset", value) {
+        Ok(Place::At(offset)) => Ok(offset),
+        _ => Err(Invalid::new("offset", "must be an offset, as a number or a string of digits")),
+    }
 }

@@ -126,10 +126,10 @@ impl Feed {
         }
     }
 
-    /// Where its subscriber stands; none where it has none, or none any more.
-    pub(super) fn cursor(&self, api: &Api) -> Option<Offset> {
+    /// Where its subscriber goes on with the next session; none where it has no subscriber.
+    pub(super) fn floor(&self) -> Option<Offset> {
         match self {
-            Feed::Durable(session) => api.broker.registry().cursor(session.subscription()).ok(),
+            Feed::Durable(session) => Some(session.subscription().floor()),
             _ => None,
         }
     }

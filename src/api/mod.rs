@@ -10,6 +10,7 @@ mod health;
 mod origin;
 mod problem;
 mod publish;
+mod pull;
 mod query;
 mod read;
 mod receipts;

@@ -130,14 +130,25 @@ pub(super) fn event_receipt(receipt: &EventReceipt) -> Value {
     shown
 }
 
-/// `[event,event,…]`, from the shared bytes.
+/// Events as a list.
 pub(super) fn events(out: &mut Vec<u8>, events: &[Arc<Event>]) {
+    deliveries(out, events.iter().map(|event| (&**event, 1)));
+}
+
+/// Deliveries as a list: events, and from the second on the attempt.
+pub(super) fn deliveries<'a>(out: &mut Vec<u8>, deliveries: impl Iterator<Item = (&'a Event, u32)>) {
     out.push(b'[');
-    for (n, event) in events.iter().enumerate() {
+    for (n, (event, attempt)) in deliveries.enumerate() {
         if n > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(&event.json());
+        let json = event.json();
+        if attempt > 1 {
+            out.extend_from_slice(format!("{{\"attempt\":{attempt},").as_bytes());
+            out.extend_from_slice(json.get(1..).unwrap_or_default());
+        } else {
+            out.extend_from_slice(&json);
+        }
     }
     out.push(b']');
 }

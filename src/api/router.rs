@@ -1,7 +1,7 @@
 //! Which path means what.
 
 use super::problem::Problem;
-use super::{Origins, connectors, export, health, origin, publish, read, receipts, sse, subscribers, ws};
+use super::{Origins, connectors, export, health, origin, publish, pull, read, receipts, sse, subscribers, ws};
 use crate::broker::Broker;
 use crate::clock::Random;
 use axum::Router;
@@ -64,6 +64,8 @@ pub fn router(broker: Broker, options: ApiOptions, draining: CancellationToken) 
         .route("/v1/subscribers/{name}", put(subscribers::put).get(subscribers::show).delete(subscribers::delete))
         .route("/v1/subscribers/{name}/seek", post(subscribers::seek))
         .route("/v1/subscribers/{name}/wait", get(subscribers::wait))
+        .route("/v1/subscribers/{name}/pull", post(pull::pull))
+        .route("/v1/subscribers/{name}/ack", post(pull::ack))
         .route("/v1/connectors", get(connectors::list))
         .route("/v1/connectors/{name}", put(connectors::put).get(connectors::show).delete(connectors::delete))
         .route("/v1/connectors/{name}/seek", post(connectors::seek))

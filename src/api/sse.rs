@@ -64,7 +64,7 @@ pub(super) async fn stream(
         if last >= end {
             let detail = format!("Last-Event-ID: {last} is beyond the end, which is {end}");
             return Err(
-                Problem::new(StatusCode::BAD_REQUEST, "offset-beyond-end", detail).with("field", "Last-Event-ID")
+                Problem::new(StatusCode::BAD_REQUEST, "offset-beyond-end", detail).with("field", "last_event_id")
             );
         }
         asked.from = Some(Place::At(last.next()));
@@ -108,7 +108,7 @@ fn last_event(value: &HeaderValue) -> Result<Option<Offset>, Invalid> {
     }
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let offset = digits.then(|| text.parse().ok()).flatten().map(Offset);
-    offset.map(Some).ok_or_else(|| Invalid::new("Last-Event-ID", "must be an offset that this stream has sent"))
+    offset.map(Some).ok_or_else(|| Invalid::new("last_event_id", "must be an offset that this stream has sent"))
 }
 
 fn response(body: Body) -> Response {
@@ -164,8 +164,8 @@ impl Stream {
                 self.block(&format!("event: taken_over\nretry: {retry}\ndata: {{}}\n"));
             }
             Ended::Moved => {
-                let cursor = self.feed.cursor(&api);
-                self.block(&format!("{}retry: {}\n", cursor.map_or_else(String::new, id), RETRY_SOON.as_millis()));
+                let place = self.feed.floor().map_or_else(String::new, id);
+                self.block(&format!("{place}retry: {}\n", RETRY_SOON.as_millis()));
             }
         }
         // Nobody is left to be told where the client is gone.

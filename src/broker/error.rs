@@ -2,7 +2,7 @@
 
 use crate::ack::AckError;
 use crate::connector::SendError;
-use crate::deliver::{AckRefused, DeliverError};
+use crate::deliver::{AckRefused, DeliverError, PullRefused};
 use crate::engine::EngineError;
 use crate::log::Failure;
 use crate::model::Invalid;
@@ -179,6 +179,17 @@ impl From<AckRefused> for Error {
             }
             AckRefused::Over => Self::new(ErrorKind::Conflict, "session-over", detail),
             AckRefused::Failed(failure) => failure.into(),
+        }
+    }
+}
+
+impl From<PullRefused> for Error {
+    fn from(error: PullRefused) -> Self {
+        match error {
+            PullRefused::Streaming(_) => Self::new(ErrorKind::Conflict, "stream-live", error.to_string()),
+            PullRefused::Over(refused) => refused.into(),
+            PullRefused::Deliver(error) => error.into(),
+            PullRefused::Engine(error) => error.into(),
         }
     }
 }

@@ -9,6 +9,7 @@
 mod admin;
 mod error;
 mod handler;
+mod pull;
 mod registry;
 mod session;
 mod settle;
@@ -20,6 +21,7 @@ mod worker;
 
 pub use error::{AckRefused, DeliverError};
 pub use handler::{Handler, HandlerError};
+pub use pull::{PullQuery, PullRefused, Pulled};
 pub use registry::{ConnectorInput, Made, Registry, RegistryParts};
 pub use session::{Delivery, Ending, Session};
 pub use source::{Source, Step};

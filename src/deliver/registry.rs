@@ -1,6 +1,7 @@
 //! Who there is: making, changing, moving and deleting subscribers and connectors.
 
 use super::error::DeliverError;
+use super::pull::Pulls;
 use super::session::{NEVER, Session};
 use super::settle::Dirty;
 use super::source::Source;
@@ -68,8 +69,9 @@ pub struct Registry {
     pub(super) supervisor: Supervisor,
     /// Making, changing and deleting happen one after another.
     pub(super) admin: tokio::sync::Mutex<()>,
-    tracker: TaskTracker,
-    stop: CancellationToken,
+    pub(super) tracker: TaskTracker,
+    pub(super) stop: CancellationToken,
+    pub(super) pulls: Pulls,
 }
 
 impl Registry {
@@ -88,6 +90,7 @@ impl Registry {
             admin: tokio::sync::Mutex::new(()),
             tracker,
             stop,
+            pulls: Pulls::default(),
             parts,
         });
         let everybody: Vec<Subscriber> = registry.parts.engine.state().subscribers().cloned().collect();

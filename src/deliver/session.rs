@@ -107,11 +107,16 @@ impl Session {
         self.held.as_ref().map_or_else(|| self.source.position(), |held| held.offset)
     }
 
-    /// Whether [`Session::next`] waits for somebody else: for a publisher, for an ack, or for the end of a delay. Else
-    /// it reads.
+    /// Whether nothing is sent before an ack comes, or a delay is over.
     #[must_use]
-    pub fn waits(&self) -> bool {
-        self.held.is_some() || self.quiet_until.is_some() || self.source.is_near()
+    pub fn is_blocked(&self) -> bool {
+        self.held.is_some() || self.quiet_until.is_some()
+    }
+
+    /// Whether it has read what there is, and takes from now on what is handed over.
+    #[must_use]
+    pub fn is_near(&self) -> bool {
+        self.source.is_near()
     }
 
     /// Whose session it is.

@@ -94,6 +94,18 @@ impl Subscription {
         &self.name
     }
 
+    /// How long its oldest open event may wait for its ack.
+    #[must_use]
+    pub fn ack_timeout(&self) -> Duration {
+        self.inner.lock().ack_timeout
+    }
+
+    /// Everything matching below is done, durably or about to be: where its next session begins.
+    #[must_use]
+    pub fn floor(&self) -> Offset {
+        self.inner.lock().window.floor()
+    }
+
     /// Whether a session is live.
     #[must_use]
     pub fn connected(&self) -> bool {

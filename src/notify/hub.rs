@@ -4,6 +4,7 @@ use super::trie::Trie;
 use crate::model::{Event, Filter, Offset, limits};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
@@ -14,6 +15,8 @@ pub struct Hub {
     near: Mutex<Near>,
     /// Everything below was handed to whoever matched.
     handed: AtomicU64,
+    /// Whoever waits for that to move.
+    moved: Notify,
 }
 
 #[derive(Default)]
@@ -92,6 +95,7 @@ impl Hub {
         // State first, then the wake-up (invariant 30): a session that sees this has all below in its inbox.
         self.handed.store(end.0, Ordering::Release);
         drop(near);
+        self.moved.notify_waiters();
         for inbox in woken {
             inbox.filled.notify_one();
         }
@@ -105,6 +109,20 @@ impl Hub {
             inbox.filled.notify_one();
         }
         self.handed.store(to.0, Ordering::Release);
+        self.moved.notify_waiters();
+    }
+
+    /// Waits until everything below was handed over.
+    pub async fn reached(&self, offset: Offset) {
+        loop {
+            let mut moved = pin!(self.moved.notified());
+            // Waited for before looking, so that no move falls between.
+            moved.as_mut().enable();
+            if self.handed() >= offset {
+                return;
+            }
+            moved.await;
+        }
     }
 
     /// Everything below was handed over.

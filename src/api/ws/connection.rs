@@ -7,7 +7,7 @@ use crate::api::feed::{Feed, Opening};
 use crate::api::problem::Problem;
 use crate::api::query::Query;
 use crate::api::router::Api;
-use crate::api::{body, publish};
+use crate::api::{body, publish, render};
 use crate::broker::Error;
 use crate::clock::{self, Instant};
 use crate::deliver::{Delivery, Ending};
@@ -268,9 +268,9 @@ impl Connection {
         let session = self.feed.session()?;
         let (subscription, generation) = (Arc::clone(session.subscription()), session.generation());
         match (ack.offset, ack.offsets) {
-            (Some(offset), None) => subscription.ack_through(generation, frame::offset(&offset)?)?,
+            (Some(offset), None) => subscription.ack_through(generation, body::offset(&offset)?)?,
             (None, Some(offsets)) => {
-                let offsets = offsets.iter().map(frame::offset).collect::<Result<Vec<Offset>, _>>()?;
+                let offsets = offsets.iter().map(body::offset).collect::<Result<Vec<Offset>, _>>()?;
                 subscription.ack_each(generation, &offsets)?;
             }
             _ => return Err(Invalid::new("offset", "give either offset or offsets").into()),
@@ -292,13 +292,13 @@ impl Connection {
 
     fn nack(&mut self, nack: &Nack) -> Result<(), Problem> {
         let session = self.feed.session()?;
-        let (offset, delay) = (frame::offset(&nack.offset)?, frame::delay(nack.delay.as_deref())?);
+        let (offset, delay) = (body::offset(&nack.offset)?, frame::delay(nack.delay.as_deref())?);
         Ok(session.subscription().nack(session.generation(), offset, delay)?)
     }
 
     fn reject(&mut self, reject: Reject) -> Result<(), Problem> {
         let session = self.feed.session()?;
-        let offset = frame::offset(&reject.offset)?;
+        let offset = body::offset(&reject.offset)?;
         let reason = reject.reason.unwrap_or_else(|| "rejected by its listener".to_owned());
         if reason.len() > limits::MAX_KEY_BYTES * 4 {
             return Err(Invalid::new("reason", "is longer than 1020 bytes").into());
@@ -313,7 +313,7 @@ impl Connection {
 
     fn working(&mut self, offset: &Value) -> Result<(), Problem> {
         let session = self.feed.session()?;
-        Ok(session.subscription().working(session.generation(), frame::offset(offset)?)?)
+        Ok(session.subscription().working(session.generation(), body::offset(offset)?)?)
     }
 
     /// Sends an answer and those that are ready behind it, flushed once.
@@ -398,20 +398,10 @@ impl Connection {
         }
         let bytes: usize = gathered.iter().map(|(event, _)| event.weight()).sum();
         let mut out = Vec::with_capacity(bytes + 32);
-        out.extend_from_slice(br#"{"op":"events","events":["#);
-        for (n, (event, attempt)) in gathered.drain(..).enumerate() {
-            if n > 0 {
-                out.push(b',');
-            }
-            let json = event.json();
-            if attempt > 1 {
-                out.extend_from_slice(format!("{{\"attempt\":{attempt},").as_bytes());
-                out.extend_from_slice(json.get(1..).unwrap_or_default());
-            } else {
-                out.extend_from_slice(&json);
-            }
-        }
-        out.extend_from_slice(b"]}");
+        out.extend_from_slice(br#"{"op":"events","events":"#);
+        render::deliveries(&mut out, gathered.iter().map(|(event, attempt)| (&**event, *attempt)));
+        gathered.clear();
+        out.push(b'}');
         self.put(frame::shared(out.into())).await
     }
 

@@ -4,7 +4,7 @@ use crate::api::asked;
 use crate::api::problem::Problem;
 use crate::api::render;
 use crate::engine::Placed;
-use crate::model::{EventInput, Filter, Invalid, Offset, Place, Span, parse_duration};
+use crate::model::{EventInput, Filter, Invalid, Offset, Span, parse_duration};
 use axum::extract::ws::{Message, Utf8Bytes};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -150,13 +150,6 @@ pub(super) struct Peek<'a> {
     pub(super) op: Option<Cow<'a, str>>,
     #[serde(borrow, rename = "ref")]
     pub(super) reference: Option<&'a RawValue>,
-}
-
-pub(super) fn offset(value: &Value) -> Result<Offset, Invalid> {
-    match Place::from_json("offset", value) {
-        Ok(Place::At(offset)) => Ok(offset),
-        _ => Err(Invalid::new("offset", "must be an offset, as a number or a string of digits")),
-    }
 }
 
 pub(super) fn delay(text: Option<&str>) -> Result<Duration, Invalid> {

@@ -1,0 +1,91 @@
+//! `POST /v1/subscribers/{name}/pull` and `…/ack`: listeners that ask instead of staying connected.
+
+use super::problem::Problem;
+use super::query::Query;
+use super::router::Api;
+use super::segment::Segment;
+use super::{body, render};
+use crate::broker::Error;
+use crate::deliver::PullQuery;
+use crate::ledger::Via;
+use crate::metrics::Word;
+use crate::model::{Invalid, Offset, limits, parse_duration};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PullInput {
+    max: Option<u64>,
+    wait: Option<String>,
+    session: Option<String>,
+    takeover: bool,
+}
+
+/// The next events of a subscriber.
+pub(super) async fn pull(
+    State(api): State<Api>,
+    Segment(name): Segment,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    Query::of(&uri).end()?;
+    // Nothing is said where the defaults will do.
+    let input: PullInput = body::json_or_nothing(&headers, body).await?;
+    let max = input.max.map_or(limits::DEFAULT_LIMIT, |max| usize::try_from(max).unwrap_or(usize::MAX));
+    if max == 0 || max > limits::MAX_READ_LIMIT {
+        return Err(Invalid::new("max", format!("must be a number from 1 to {}", limits::MAX_READ_LIMIT)).into());
+    }
+    let wait = input.wait.map_or(Ok(Duration::ZERO), |wait| parse_duration("wait", &wait))?;
+    if wait > limits::MAX_WAIT {
+        return Err(Invalid::new("wait", "is longer than 60s").into());
+    }
+    let query = PullQuery { max, wait, session: input.session, takeover: input.takeover };
+    let registry = api.broker.registry();
+    let pulled = registry.pull(&name, &query).await.map_err(Error::from)?;
+    let (subscription, _) = registry.acknowledger(&name, None).map_err(Error::from)?;
+    let mut out = format!("{{\"session\":\"{}\",\"events\":", pulled.session).into_bytes();
+    render::deliveries(&mut out, pulled.events.iter().map(|(event, attempt)| (&**event, *attempt)));
+    let gap = pulled.gap.map_or(String::new(), |gap| format!(",\"gap\":{}", render::gap(gap)));
+    out.extend_from_slice(format!(",\"cursor\":{}{gap}}}", registry.cursor(&subscription)?).as_bytes());
+    Ok(([(header::CONTENT_TYPE, "application/json")], out).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AckInput {
+    offset: Option<Value>,
+    offsets: Option<Vec<Value>>,
+    session: Option<String>,
+}
+
+/// Acknowledges; the answer comes when that is durable.
+pub(super) async fn ack(
+    State(api): State<Api>,
+    Segment(name): Segment,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<axum::Json<Value>, Problem> {
+    Query::of(&uri).end()?;
+    let input: AckInput = body::json(&headers, body).await?;
+    let registry = api.broker.registry();
+    let (subscription, generation) = registry.acknowledger(&name, input.session.as_deref()).map_err(Error::from)?;
+    match (input.offset, input.offsets) {
+        (Some(offset), None) => subscription.ack_through(generation, body::offset(&offset)?)?,
+        (None, Some(offsets)) => {
+            let offsets = offsets.iter().map(body::offset).collect::<Result<Vec<Offset>, _>>()?;
+            subscription.ack_each(generation, &offsets)?;
+        }
+        _ => return Err(Invalid::new("offset", "give either offset or offsets").into()),
+    }
+    api.broker.metrics().acks.get_or_create(&Word { kind: Via::Http.as_str() }).inc();
+    subscription.confirmed(generation).await?;
+    Ok(axum::Json(json!({"cursor": registry.cursor(&subscription)?})))
+}
