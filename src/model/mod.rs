@@ -6,7 +6,7 @@
 
 mod backoff;
 mod channel;
-mod cloudevents;
+pub mod cloudevents;
 mod connector;
 mod duration;
 mod event;
@@ -24,7 +24,6 @@ mod time;
 
 pub use backoff::Backoff;
 pub use channel::Channel;
-pub use cloudevents::CloudEventInput;
 pub use connector::{ConnectorSettings, ConnectorState, Format, GiveUp, Retry};
 pub use duration::{format_duration, parse_duration};
 pub use event::{Event, EventId, Head, JSON, NewEvent, Signature};
