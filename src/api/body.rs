@@ -79,7 +79,10 @@ fn too_slow(read: usize) -> Problem {
 
 fn too_large(limit: usize) -> Problem {
     let detail = format!("the body is larger than {limit} bytes");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail).with("limit", limit)
+    // The rest of it is not read: whoever sent it must not use the connection again.
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+        .with("limit", limit)
+        .header(header::CONNECTION, HeaderValue::from_static("close"))
 }
 
 /// Reads a command's or setting's JSON; fields that are not known are refused by name.

@@ -16,6 +16,8 @@ pub(super) enum Close {
     TooLarge,
     /// Not the protocol; do not come back.
     NotTheProtocol,
+    /// Not what the subprotocol `cloudevents.json` takes; do not come back with it.
+    NotCloudEvents,
     /// A newer session has the subscriber; do not come back.
     TakenOver,
     /// No pong came; come back.
@@ -49,6 +51,7 @@ impl Close {
             Close::NotUtf8 => (1007, "text that is not UTF-8"),
             Close::TooLarge => (1009, "the frame is over the limit"),
             Close::NotTheProtocol => (4500, "not the protocol; the error before says why"),
+            Close::NotCloudEvents => (4500, "cloudevents.json takes channels and from by query, and no frames"),
             Close::TakenOver => (4509, "taken over by a newer session"),
             Close::NoPong => (4408, "no pong"),
             Close::Moved => (4410, "the subscriber was moved or changed"),

@@ -2,6 +2,7 @@
 
 use super::close::Close;
 use super::frame::{self, Ack, Nack, Peek, Ping, Publish, Reject, Subscribe, Working};
+use super::wire::Wire;
 use crate::api::asked::{self, Asked};
 use crate::api::feed::{Feed, Opening};
 use crate::api::problem::Problem;
@@ -39,6 +40,7 @@ pub(super) struct Connection {
     api: Api,
     socket: WebSocket,
     feed: Feed,
+    wire: Wire,
     batch: Option<usize>,
     /// Publishes and confirmed acks under way: each becomes a frame.
     answers: FuturesUnordered<BoxFuture<'static, Message>>,
@@ -49,9 +51,11 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(api: Api, socket: WebSocket) -> Self {
+        let chosen = socket.protocol().and_then(|chosen| chosen.to_str().ok().map(str::to_owned));
         Self {
             api,
             socket,
+            wire: Wire::of(chosen.as_deref()),
             feed: Feed::Nothing,
             batch: None,
             answers: FuturesUnordered::new(),
@@ -85,6 +89,9 @@ impl Connection {
     /// Starts delivery where the query asks for it. Faults are told after the upgrade: browsers cannot read a failed one.
     async fn begin(&mut self, uri: &Uri) -> Result<(), Ended> {
         let asked = of_query(uri);
+        if self.wire == Wire::CloudEvents {
+            return self.begin_plain(asked).await;
+        }
         let subscribed = match asked {
             Ok(None) => return Ok(()),
             Ok(Some(asked)) => self.subscribe(asked).await,
@@ -97,6 +104,14 @@ impl Connection {
                 Err(Some(Close::NotTheProtocol))
             }
         }
+    }
+
+    /// Begins with events at once: there is no frame for anything else.
+    async fn begin_plain(&mut self, asked: Result<Option<Asked>, Problem>) -> Result<(), Ended> {
+        let anonymous = asked.ok().flatten().filter(|asked| asked.subscriber.is_none() && asked.batch.is_none());
+        let asked = anonymous.ok_or(Some(Close::NotCloudEvents))?;
+        // What would be told of it has no place in this protocol either.
+        self.subscribe(asked).await.map(drop).map_err(|_| Some(Close::NotCloudEvents))
     }
 
     async fn serve(&mut self) -> Ended {
@@ -147,6 +162,7 @@ impl Connection {
                 Message::Text(text) if text.as_str().len() > limits::MAX_FRAME_BYTES => {
                     return Err(Some(Close::TooLarge));
                 }
+                Message::Text(_) if self.wire == Wire::CloudEvents => return Err(Some(Close::NotCloudEvents)),
                 Message::Text(text) => self.handle(text.as_str()).await?,
                 Message::Binary(_) => return Err(Some(Close::NoBinary)),
                 Message::Ping(_) | Message::Pong(_) => {}
@@ -330,7 +346,9 @@ impl Connection {
         let mut next = match first {
             Ok(delivery) => Some(delivery),
             Err(error) => {
-                self.send(frame::error(&Problem::from(error), None)).await?;
+                if self.wire == Wire::Stentor {
+                    self.send(frame::error(&Problem::from(error), None)).await?;
+                }
                 return Err(Some(Close::Trouble));
             }
         };
@@ -343,7 +361,7 @@ impl Connection {
                     if self.batch.is_some() {
                         gathered.push((event, attempt));
                     } else {
-                        self.put(frame::shared(event.frame_of_attempt(attempt))).await?;
+                        self.put(self.wire.event(&event, attempt)).await?;
                     }
                 }
                 other => {
@@ -376,9 +394,12 @@ impl Connection {
             Delivery::Event { .. } => Ok(()),
             Delivery::Gap(span) => {
                 self.api.broker.metrics().gaps.inc();
-                self.put(frame::gap(span)).await
+                self.put(self.wire.gap(span)).await
             }
-            Delivery::CaughtUp(end) => self.put(frame::caught_up(end)).await,
+            Delivery::CaughtUp(end) => match self.wire.caught_up(end) {
+                Some(message) => self.put(message).await,
+                None => Ok(()),
+            },
             Delivery::Ended(ending) => {
                 let close = match ending {
                     Ending::TakenOver => Close::TakenOver,

@@ -1,8 +1,9 @@
-//! `GET /v1/ws`: PROTOCOL.md section 5, subprotocol `stentor.v1.json`.
+//! `GET /v1/ws`: PROTOCOL.md section 5, subprotocols `stentor.v1.json` and `cloudevents.json`.
 
 mod close;
 mod connection;
 mod frame;
+mod wire;
 
 use super::problem::Problem;
 use super::router::Api;
@@ -14,7 +15,6 @@ use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use connection::Connection;
 
-const SUBPROTOCOL: &str = "stentor.v1.json";
 /// tungstenite's own default allocates 128 KiB a connection.
 const READ_BUFFER_BYTES: usize = 4 << 10;
 const WRITE_BUFFER_BYTES: usize = 16 << 10;
@@ -34,7 +34,7 @@ pub(super) async fn upgrade(
         }
     };
     upgrade
-        .protocols([SUBPROTOCOL])
+        .protocols(wire::SUBPROTOCOLS)
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         // Twice the limit is read before the connection is simply cut: up to there a close code can be told.

@@ -1,0 +1,175 @@
+"""CloudEvents 1.0 in and out, held against the Python SDK: PROTOCOL.md section 2."""
+
+import base64
+import json
+import urllib.parse
+
+import pytest
+import websockets
+from cloudevents.core.bindings.http import (HTTPMessage, from_http_event, to_binary_event, to_structured_event)
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+
+from harness import call, http, refused
+
+pytestmark = pytest.mark.asyncio
+STRUCTURED, BATCHED = "application/cloudevents+json", "application/cloudevents-batch+json"
+
+
+def cloudevent(data=None, **attributes):
+    return {"specversion": "1.0", "id": "1", "type": "policy.approved", "source": "/ems",
+            **attributes, **({} if data is None else {"data": data})}
+
+
+async def post(session, broker, body, kind=STRUCTURED, **headers):
+    body = body if isinstance(body, (bytes, str)) else json.dumps(body)
+    return await call(session, "POST", f"{broker.url}/v1/events", data=body,
+                      headers={"content-type": kind, **headers})
+
+
+async def stored(session, broker, offset=0):
+    return (await call(session, "GET", f"{broker.url}/v1/events/{offset}", expect=200))[1]
+
+
+async def test_an_event_in_structured_mode_is_published_under_its_type(broker):
+    async with http() as session:
+        status, answer = await post(session, broker, cloudevent({"a": 1}, subject="p-7", time="2026-11-21T10:00:00Z"))
+        assert (status, answer["offset"], answer["id"], answer["channel"]) == (201, 0, "1", "policy.approved")
+        event = await stored(session, broker)
+        assert (event["channel"], event["id"], event["key"], event["data"]) == ("policy.approved", "1", "p-7", {"a": 1})
+        assert event["headers"] == {"ce-source": "/ems", "ce-subject": "p-7", "ce-time": "2026-11-21T10:00:00Z"}
+
+
+async def test_data_is_kept_byte_for_byte(broker):
+    async with http() as session:
+        body = '{"specversion":"1.0","id":"1","type":"a","source":"/s","data": {"n": 1.0e5,  "b":"\\u00e9"}}'
+        await post(session, broker, body)
+        async with session.get(f"{broker.url}/v1/events/0") as answer:
+            assert '"data":{"n": 1.0e5,  "b":"\\u00e9"}' in await answer.text()
+
+
+async def test_the_partition_key_is_the_key_before_the_subject(broker):
+    async with http() as session:
+        await post(session, broker, cloudevent(1, subject="s", partitionkey="p"))
+        event = await stored(session, broker)
+        assert event["key"] == "p" and event["headers"]["ce-subject"] == "s"
+
+
+async def test_the_same_id_of_another_source_is_another_event(broker):
+    async with http() as session:
+        assert (await post(session, broker, cloudevent(1)))[0] == 201
+        status, answer = await post(session, broker, cloudevent(1))
+        assert (status, answer["duplicate"], answer["offset"]) == (200, True, 0)
+        assert (await post(session, broker, cloudevent(1, source="/other")))[0] == 201
+        assert (await post(session, broker, cloudevent(2)))[0] == 409
+        traced = cloudevent(1, traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        assert (await post(session, broker, traced))[0] == 200, "trace context aside"
+
+
+async def test_a_batch_is_published_whole_or_not_at_all(broker):
+    async with http() as session:
+        events = [cloudevent(n, id=str(n)) for n in range(3)]
+        status, answer = await post(session, broker, events, BATCHED)
+        assert (status, answer) == (201, {"first_offset": 0, "last_offset": 2, "count": 3, "duplicates": 0})
+        events = [cloudevent(7, id="7"), {**cloudevent(8, id="8"), "source": ""}]
+        problem = await refused(session, "POST", f"{broker.url}/v1/events", 400, "attribute-invalid",
+                                data=json.dumps(events), headers={"content-type": BATCHED})
+        assert problem["line"] == 2 and "source" in problem["detail"]
+        assert (await call(session, "GET", f"{broker.url}/v1/events"))[1]["end"] == 3
+
+
+async def test_binary_mode_takes_attributes_from_headers_and_data_from_the_body(broker):
+    async with http() as session:
+        attributes = {"ce-specversion": "1.0", "ce-id": "b", "ce-type": "a.b", "ce-source": "/x",
+                      "ce-note": urllib.parse.quote('Grüße "%"')}
+        assert (await post(session, broker, '{"n": 1}', "application/json", **attributes))[0] == 201
+        event = await stored(session, broker)
+        assert event["data"] == {"n": 1}
+        assert event["headers"] == {"ce-source": "/x", "ce-note": 'Grüße "%"'}
+        attributes["ce-id"] = "c"
+        assert (await post(session, broker, b"\x00\xff", "image/png", **attributes))[0] == 201
+        event = await stored(session, broker, 1)
+        assert (event["content_type"], base64.b64decode(event["data_base64"])) == ("image/png", b"\x00\xff")
+
+
+async def test_what_the_python_sdk_writes_is_taken_and_comes_out_the_same(broker):
+    async with http() as session:
+        for n, write in enumerate([to_structured_event, to_binary_event]):
+            event = CloudEvent({"id": f"sdk-{n}", "type": "sdk.made", "source": "/sdk", "subject": "k",
+                                "datacontenttype": "application/json", "shop": "one & two"}, {"n": n})
+            message = write(event, JSONFormat())
+            async with session.post(f"{broker.url}/v1/events", data=message.body, headers=message.headers) as answer:
+                assert answer.status == 201, await answer.text()
+        async with websockets.connect(f"{broker.ws}?channels=sdk.*&from=earliest",
+                                      subprotocols=["cloudevents.json"]) as socket:
+            assert socket.subprotocol == "cloudevents.json"
+            for n in range(2):
+                frame = await socket.recv()
+                read = from_http_event(HTTPMessage({"content-type": STRUCTURED}, frame.encode()), JSONFormat())
+                assert (read.get_id(), read.get_type(), read.get_source()) == (f"sdk-{n}", "sdk.made", "/sdk")
+                assert (read.get_subject(), read.get_extension("shop")) == ("k", "one & two")
+                assert read.get_data() == {"n": n}
+                assert read.get_extension("sequence") == f"{n:020}"
+
+
+async def test_a_websocket_of_cloudevents_carries_nothing_else(broker):
+    async with http() as session:
+        async with websockets.connect(f"{broker.ws}?channels=**", subprotocols=["cloudevents.json"]) as socket:
+            await call(session, "POST", f"{broker.url}/v1/events/plain.one", json=[1], expect=201)
+            event = json.loads(await socket.recv())
+            assert event["specversion"] == "1.0" and event["source"] == "/channels/plain.one"
+            assert event["data"] == [1] and "op" not in event
+        for query in ("", "?subscriber=x&channels=a", "?channels=a..b", "?channels=a&batch=3"):
+            async with websockets.connect(broker.ws + query, subprotocols=["cloudevents.json"]) as socket:
+                await socket.wait_closed()
+                assert socket.close_code == 4500, query
+
+
+async def test_who_offers_both_gets_the_first_that_the_broker_knows(broker):
+    async with websockets.connect(broker.ws, subprotocols=["stentor.v1.json", "cloudevents.json"]) as socket:
+        assert socket.subprotocol == "stentor.v1.json"
+
+
+BAD = [
+    ({"id": "1", "type": "a", "source": "/s"}, "attribute-invalid", "specversion"),
+    (cloudevent(1, specversion="0.3"), "attribute-invalid", "specversion"),
+    (cloudevent(1, type="a..b"), "channel-invalid", "channel"),
+    (cloudevent(1, id="a b"), "id-invalid", "id"),
+    (cloudevent(1, source=None), "attribute-invalid", "source"),
+    (cloudevent(1, Upper="x"), "attribute-invalid", "Upper"),
+    (cloudevent(1, list=[1]), "attribute-invalid", "list"),
+    (cloudevent(1, time="noon"), "attribute-invalid", "time"),
+    (cloudevent({}, datacontenttype="text/plain"), "data-invalid", "data"),
+    (cloudevent(1, data_base64="AA=="), "data-invalid", "data_base64"),
+    (cloudevent(None, data_base64="?"), "data-base64-invalid", "base64"),
+    ("[]", "json-invalid", "object"),
+    ("{", "json-invalid", ""),
+]
+
+
+@pytest.mark.parametrize("body, code, named", BAD)
+async def test_what_is_no_cloudevent_is_refused_by_name(broker, body, code, named):
+    async with http() as session:
+        body = body if isinstance(body, str) else json.dumps(body)
+        problem = await refused(session, "POST", f"{broker.url}/v1/events", 400, code, data=body,
+                                headers={"content-type": STRUCTURED})
+        assert named in problem["detail"], problem
+        assert (await call(session, "GET", f"{broker.url}/v1/events"))[1]["end"] == 0
+
+
+async def test_a_type_of_the_brokers_own_is_refused(broker):
+    async with http() as session:
+        await refused(session, "POST", f"{broker.url}/v1/events", 403, "channel-reserved",
+                      data=json.dumps(cloudevent(1, type="$stentor.x")), headers={"content-type": STRUCTURED})
+
+
+async def test_an_event_over_the_limit_is_413_in_every_mode(broker):
+    async with http() as session:
+        large = "x" * (1 << 20)
+        url = f"{broker.url}/v1/events"
+        await refused(session, "POST", url, 413, "too-large", data=json.dumps(cloudevent(large)),
+                      headers={"content-type": STRUCTURED})
+        binary = {"ce-specversion": "1.0", "ce-id": "1", "ce-type": "a", "ce-source": "/x"}
+        await refused(session, "POST", url, 413, "too-large", data=json.dumps(large),
+                      headers={"content-type": "application/json", **binary})
+        assert (await post(session, broker, cloudevent("x" * (64 << 10))))[0] == 201
