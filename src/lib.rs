@@ -77,3 +77,7 @@ pub mod client;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/EMBEDDING.md")]
+struct Embedding;
