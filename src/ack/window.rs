@@ -176,7 +176,7 @@ impl Window {
         }
     }
 
-    /// Whether the events that were sent and not acknowledged fill it.
+    /// Whether the events that this session was sent and has not acknowledged fill it.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.live >= self.size

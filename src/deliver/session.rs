@@ -2,7 +2,7 @@
 
 use super::source::{Source, Step};
 use super::subscription::{Live, Subscription};
-use crate::ack::Want;
+use crate::ack::{Want, Window};
 use crate::clock::{self, Instant};
 use crate::engine::EngineError;
 use crate::ledger::Via;
@@ -93,8 +93,8 @@ impl Session {
         })
     }
 
-    /// Ends with [`Ending::Full`] where it would wait for room or send something again: its transport hears of acks
-    /// only by the listener's return.
+    /// Ends with [`Ending::Full`] once its window is full, or where it would send something again: its transport hears
+    /// of acks only by the listener's return.
     #[must_use]
     pub fn once(mut self) -> Self {
         self.once = true;
@@ -206,7 +206,8 @@ impl Session {
             return Err(self.why());
         }
         let timeout = inner.ack_timeout;
-        if self.once && inner.window.deadline(timeout).is_some_and(|deadline| deadline <= now) {
+        let overdue = |window: &Window| window.deadline(timeout).is_some_and(|deadline| deadline <= now);
+        if self.once && (inner.window.is_full() || overdue(&inner.window)) {
             return Err(Ending::Full);
         }
         inner.window.expire(timeout, now);
@@ -258,10 +259,9 @@ impl Session {
         }
         match inner.window.wants(event.offset) {
             Want::Skip => None,
-            // What is acknowledged and not durable yet makes room by itself.
             Want::Full => {
                 self.held = Some(event);
-                (self.once && inner.window.is_full()).then_some(Delivery::Ended(Ending::Full))
+                None
             }
             Want::Send => {
                 let attempt = inner.window.sent(event.offset, Instant::now());

@@ -1,71 +1,12 @@
 // PROTOCOL.md section 5 as a page in a browser lives it: text frames, close codes, coming back.
-// The binary is named by STENTOR and started here, on a port of its own, with a folder of its own.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import path from "node:path";
-import { createInterface } from "node:readline";
-import { after, before, beforeEach, describe, it } from "node:test";
-import { fileURLToPath } from "node:url";
+import { describe, it } from "node:test";
 import WebSocket from "ws";
+import { brokers, within } from "./broker.mjs";
 
-const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../..");
-const BINARY = process.env.STENTOR ?? path.join(ROOT, "target/release/stentor");
 const SUBPROTOCOL = "stentor.v1.json";
-const SOON = 10_000;
-
-/** One broker; after a kill it can be started again on the same port and folder. */
-class Broker {
-  port = 0;
-
-  constructor(data) {
-    this.data = data;
-  }
-
-  async start() {
-    const listen = `127.0.0.1:${this.port}`;
-    this.process = spawn(BINARY, ["serve", "--data", this.data, "--listen", listen], {
-      env: { ...process.env, STENTOR_LOG: "warn" },
-      stdio: ["ignore", "pipe", "inherit"],
-    });
-    this.ended = once(this.process, "exit");
-    const lines = createInterface({ input: this.process.stdout });
-    const [line] = await Promise.race([
-      once(lines, "line"),
-      this.ended.then(([code]) => assert.fail(`the broker ended with ${code}`)),
-    ]);
-    this.url = line.trim();
-    this.port = new URL(this.url).port;
-    return this;
-  }
-
-  async end(signal) {
-    if (this.process.exitCode === null && this.process.signalCode === null) this.process.kill(signal);
-    return await this.ended;
-  }
-
-  async publish(channel, ...payloads) {
-    const body = payloads.map((data) => JSON.stringify({ channel, data }) + "\n").join("");
-    const answer = await fetch(`${this.url}/v1/events`, {
-      method: "POST",
-      headers: { "content-type": "application/x-ndjson" },
-      body,
-    });
-    assert.equal(answer.status, 201, await answer.clone().text());
-    return await answer.json();
-  }
-
-  async subscriber(name) {
-    return await (await fetch(`${this.url}/v1/subscribers/${name}`)).json();
-  }
-
-  connect(query = {}, protocols = [SUBPROTOCOL]) {
-    return Page.open(`${this.url.replace("http", "ws")}/v1/ws?${new URLSearchParams(query)}`, protocols);
-  }
-}
 
 /** One connection of a page: what came, in order, and how it was closed. */
 class Page {
@@ -128,38 +69,21 @@ class Page {
   }
 }
 
-/** The promise's value, soon. */
-async function within(promise, milliseconds = SOON) {
-  let timer;
-  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error("it did not come in time")), milliseconds)));
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
 
 describe("a page in a browser", { timeout: 120_000 }, () => {
-  let folder, broker;
-  let count = 0;
+  let broker;
 
-  before(async () => {
-    folder = await mkdtemp(path.join(tmpdir(), "stentor-js-"));
-  });
-  beforeEach(async () => {
-    if (broker) await broker.end("SIGKILL");
-    broker = await new Broker(path.join(folder, `data-${count++}`)).start();
-  });
-  after(async () => {
-    if (broker) await broker.end("SIGKILL");
-    await rm(folder, { recursive: true, force: true });
-  });
+  brokers((fresh) => (broker = fresh));
+
+  function connect(query = {}, protocols = [SUBPROTOCOL]) {
+    return Page.open(`${broker.url.replace("http", "ws")}/v1/ws?${new URLSearchParams(query)}`, protocols);
+  }
 
   it("gets its subprotocol echoed, alone, and the same service without one", async () => {
-    const page = await broker.connect({}, ["other.v9", SUBPROTOCOL]);
+    const page = await connect({}, ["other.v9", SUBPROTOCOL]);
     assert.equal(page.socket.protocol, SUBPROTOCOL);
     await page.leave();
-    const plain = await broker.connect({ channels: "key.*" }, []);
+    const plain = await connect({ channels: "key.*" }, []);
     assert.equal(plain.socket.protocol, "");
     await plain.frame("subscribed");
     await plain.frame("caught_up");
@@ -169,7 +93,7 @@ describe("a page in a browser", { timeout: 120_000 }, () => {
   it("subscribes by query: subscribed, the replay, caught_up, then what is new", async () => {
     await broker.publish("key.activated", 0, 1);
     await broker.publish("policy.approved", 2);
-    const page = await broker.connect({ channels: "key.*", from: "earliest" });
+    const page = await connect({ channels: "key.*", from: "earliest" });
     assert.deepEqual(await page.frame(), { op: "subscribed", channels: ["key.*"], cursor: 0, end: 3 });
     assert.deepEqual(await page.offsets(2), [0, 1]);
     assert.deepEqual(await page.frame(), { op: "caught_up", end: 3 });
@@ -182,14 +106,14 @@ describe("a page in a browser", { timeout: 120_000 }, () => {
 
   it("hears caught_up at once where there is nothing to replay", async () => {
     await broker.publish("key.activated", 0);
-    const page = await broker.connect({ channels: "key.*" });
+    const page = await connect({ channels: "key.*" });
     await page.frame("subscribed");
     assert.deepEqual(await page.frame(), { op: "caught_up", end: 1 });
     await page.leave();
   });
 
   it("publishes on the same connection and hears what it published", async () => {
-    const page = await broker.connect({ channels: "chat.**" });
+    const page = await connect({ channels: "chat.**" });
     await page.frame("subscribed");
     await page.frame("caught_up");
     page.say({ op: "publish", ref: "7", channel: "chat.room", data: { text: "hi" }, id: "m-1" });
@@ -205,7 +129,7 @@ describe("a page in a browser", { timeout: 120_000 }, () => {
   it("has an ack confirmed once it is durable, even if the broker is killed then", async () => {
     await broker.publish("key.activated", 0, 1, 2);
     const query = { channels: "key.*", subscriber: "ui", from: "earliest" };
-    const page = await broker.connect(query);
+    const page = await connect(query);
     await page.frame("subscribed");
     await page.offsets(3);
     await page.frame("caught_up");
@@ -215,7 +139,7 @@ describe("a page in a browser", { timeout: 120_000 }, () => {
     assert.equal(await page.closeCode(), 1006);
     await broker.start();
     assert.equal((await broker.subscriber("ui")).cursor, 2);
-    const again = await broker.connect(query);
+    const again = await connect(query);
     assert.equal((await again.frame("subscribed")).cursor, 2);
     assert.deepEqual(await again.offsets(1), [2]);
     assert.deepEqual(await again.frame(), { op: "caught_up", end: 3 });
@@ -225,10 +149,10 @@ describe("a page in a browser", { timeout: 120_000 }, () => {
   it("is closed with 4509 when another tab takes its subscriber over, and what it missed goes there", async () => {
     await broker.publish("key.activated", 0, 1);
     const query = { channels: "key.*", subscriber: "ui", from: "earliest" };
-    const first = await broker.connect(query);
+    const first = await connect(query);
     await first.frame("subscribed");
     await first.offsets(2);
-    const second = await broker.connect(query);
+    const second = await connect(query);
     assert.equal((await second.frame("subscribed")).cursor, 0);
     assert.equal(await first.closeCode(), 4509);
     const again = [await second.frame("event"), await second.frame("event")];
@@ -240,7 +164,7 @@ describe("a page in a browser", { timeout: 120_000 }, () => {
   });
 
   it("is told of a malformed frame and stays connected", async () => {
-    const page = await broker.connect();
+    const page = await connect();
     const malformed = ["", "{", "nonsense", "null", "[]", '"ping"', "{}", '{"op":5}', '{"op":"nonsense"}', '{"op":"ack"}',
       '{"op":"subscribe","channels":["a..b"]}', '{"op":"subscribe","channels":["a"],"nonsense":1}', '{"op":"ack","offset":0}',
       '{"op":"publish","ref":"r","channel":"not a channel","data":1}', '{"op":"publish","ref":"r","channel":"a"}'];
@@ -255,14 +179,14 @@ describe("a page in a browser", { timeout: 120_000 }, () => {
   });
 
   it("is closed with 1003 for a binary frame", async () => {
-    const page = await broker.connect();
+    const page = await connect();
     page.socket.send(Buffer.from('{"op":"ping"}'), { binary: true });
     assert.equal(await page.closeCode(), 1003);
   });
 
   it("reads what is wrong with its parameters after the upgrade, then close 4500", async () => {
     for (const query of [{ nonsense: "1" }, { channels: "a..b" }, { channels: "**", from: "99" }, { subscriber: "new" }]) {
-      const page = await broker.connect(query);
+      const page = await connect(query);
       const error = await page.frame("error");
       assert.ok(error.code && error.detail, JSON.stringify(error));
       assert.equal(await page.closeCode(), 4500, JSON.stringify(query));
@@ -274,7 +198,7 @@ describe("a page in a browser", { timeout: 120_000 }, () => {
     const seen = new Set();
     let published = 0;
     for (let round = 0; round < 5; round++) {
-      const page = await broker.connect(query);
+      const page = await connect(query);
       const { cursor, end } = await page.frame("subscribed");
       assert.ok(cursor <= end);
       await broker.publish("key.activated", ...Array.from({ length: 20 }, (_, n) => published + n));
@@ -293,7 +217,7 @@ describe("a page in a browser", { timeout: 120_000 }, () => {
       assert.deepEqual(answer, { op: "acked", cursor: expected - 2 });
       page.cut();
     }
-    const page = await broker.connect(query);
+    const page = await connect(query);
     const { cursor } = await page.frame("subscribed");
     for (let offset = cursor; offset < published; offset++) {
       assert.deepEqual(await page.offsets(1), [offset]);
@@ -306,11 +230,11 @@ describe("a page in a browser", { timeout: 120_000 }, () => {
 
   it("resumes an anonymous replay behind the last offset that it saw", async () => {
     await broker.publish("key.activated", 0, 1, 2, 3);
-    const page = await broker.connect({ channels: "key.*", from: "0" });
+    const page = await connect({ channels: "key.*", from: "0" });
     await page.frame("subscribed");
     const last = (await page.offsets(2)).at(-1);
     page.cut();
-    const again = await broker.connect({ channels: "key.*", from: String(last + 1) });
+    const again = await connect({ channels: "key.*", from: String(last + 1) });
     assert.equal((await again.frame("subscribed")).cursor, 2);
     assert.deepEqual(await again.offsets(2), [2, 3]);
     assert.deepEqual(await again.frame(), { op: "caught_up", end: 4 });
@@ -320,21 +244,21 @@ describe("a page in a browser", { timeout: 120_000 }, () => {
   it("is closed with 4410 by a seek and finds itself at the new place", async () => {
     await broker.publish("key.activated", 0, 1);
     const query = { channels: "key.*", subscriber: "ui" };
-    const page = await broker.connect(query);
+    const page = await connect(query);
     await page.frame("subscribed");
     await page.frame("caught_up");
     const body = JSON.stringify({ to: "earliest" });
     const sought = await fetch(`${broker.url}/v1/subscribers/ui/seek`, { method: "POST", headers: { "content-type": "application/json" }, body });
     assert.deepEqual(await sought.json(), { cursor: 0 });
     assert.equal(await page.closeCode(), 4410);
-    const again = await broker.connect(query);
+    const again = await connect(query);
     assert.equal((await again.frame("subscribed")).cursor, 0);
     assert.deepEqual(await again.offsets(2), [0, 1]);
     await again.leave();
   });
 
   it("is closed with 1012 when the broker restarts", async () => {
-    const page = await broker.connect({ channels: "**" });
+    const page = await connect({ channels: "**" });
     await page.frame("subscribed");
     await page.frame("caught_up");
     const [, [code]] = await Promise.all([page.closeCode().then((code) => assert.equal(code, 1012)), within(broker.end("SIGTERM"), 30_000)]);
