@@ -100,13 +100,10 @@ fn command<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T, 
     object(text)
 }
 
-/// As [`json`]; no body at all means every default.
-pub(super) async fn json_or_nothing<T: DeserializeOwned + Default>(
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<T, Problem> {
+/// As [`json`], for a command that needs no body; `None` where there is none.
+pub(super) async fn optional_json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> Result<Option<T>, Problem> {
     let bytes = read(headers, body, MAX_COMMAND_BYTES).await?;
-    if bytes.is_empty() { Ok(T::default()) } else { command(headers, &bytes) }
+    if bytes.is_empty() { Ok(None) } else { command(headers, &bytes).map(Some) }
 }
 
 /// Reads one JSON object; what is wrong is told with the field where it stands. (serde would take an array of the

@@ -3,11 +3,15 @@
 mod asked;
 mod body;
 mod cloudevents;
+mod connector_input;
 mod connectors;
+mod dead_letters;
 mod export;
 mod feed;
 mod health;
+mod operate;
 mod origin;
+mod preview;
 mod problem;
 mod publish;
 mod pull;

@@ -37,7 +37,7 @@ pub(super) async fn pull(
 ) -> Result<Response, Problem> {
     Query::of(&uri).end()?;
     // Nothing is said where the defaults will do.
-    let input: PullInput = body::json_or_nothing(&headers, body).await?;
+    let input = body::optional_json::<PullInput>(&headers, body).await?.unwrap_or_default();
     let max = input.max.map_or(limits::DEFAULT_LIMIT, |max| usize::try_from(max).unwrap_or(usize::MAX));
     if max == 0 || max > limits::MAX_READ_LIMIT {
         return Err(Invalid::new("max", format!("must be a number from 1 to {}", limits::MAX_READ_LIMIT)).into());

@@ -1,19 +1,17 @@
-//! `GET /v1/events`, `GET /v1/events/{offset}`, `GET /v1/channels`, `POST /v1/preview`.
+//! `GET /v1/events`, `GET /v1/events/{offset}`, `GET /v1/channels`.
 
 use super::problem::Problem;
 use super::query::Query;
+use super::render;
 use super::router::Api;
 use super::segment::Segment;
-use super::{body, render, sse};
+use super::sse;
 use crate::broker::RangeQuery;
-use crate::model::{Filter, Invalid, Offset, Place, Span, limits};
-use axum::body::Body;
+use crate::model::{Filter, Invalid, Offset, Place, limits};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
 
@@ -79,43 +77,4 @@ pub(super) async fn channels(State(api): State<Api>, uri: Uri) -> Result<axum::J
         }));
     }
     Ok(axum::Json(json!({"channels": found, "next": next})))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PreviewInput {
-    channels: Vec<String>,
-    from: Option<Value>,
-    to: Option<Value>,
-}
-
-/// What a listener would get.
-pub(super) async fn preview(
-    State(api): State<Api>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    Query::of(&uri).end()?;
-    let input: PreviewInput = body::json(&headers, body).await?;
-    let filter = Filter::parse(&input.channels)?;
-    let from = input.from.map(|from| Place::from_json("from", &from)).transpose()?.unwrap_or(Place::Earliest);
-    let to = input.to.map(|to| Place::from_json("to", &to)).transpose()?;
-    let span = Span::new(
-        api.broker.resolve("from", from).await?,
-        api.broker.resolve("to", to.unwrap_or(Place::Latest)).await?,
-    );
-    let matches = api.broker.count(&filter, span);
-    let query = RangeQuery {
-        filter,
-        from: Place::At(span.from),
-        to: Some(Place::At(span.to)),
-        limit: 10,
-        wait: Duration::ZERO,
-    };
-    let range = api.broker.read(query).await?;
-    let mut out = format!("{{\"matches\":{matches},\"events\":").into_bytes();
-    render::events(&mut out, &range.events);
-    out.push(b'}');
-    Ok((JSON, out).into_response())
 }

@@ -3,7 +3,7 @@
 use crate::broker::{EventReceipt, Receipt};
 use crate::deliver::SubscriberView;
 use crate::engine::Placed;
-use crate::model::{ConnectorSettings, Event, Filter, GiveUp, Kind, Span, format_duration};
+use crate::model::{ConnectorSettings, Event, Filter, Format, GiveUp, Kind, Span, format_duration};
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -78,19 +78,29 @@ pub(super) fn connector(view: &SubscriberView) -> Value {
     Value::Object(shown)
 }
 
+fn format(format: &Format) -> Value {
+    match format {
+        Format::Native => json!("native"),
+        Format::Data => json!("data"),
+        Format::CloudEvents => json!("cloudevents"),
+        Format::CloudEventsBinary => json!("cloudevents-binary"),
+        Format::Template(text) => json!({"template": text}),
+    }
+}
+
 fn settings(settings: &ConnectorSettings) -> Map<String, Value> {
     let give_up_after = settings.retry.give_up_after.map(|give_up| match give_up {
         GiveUp::Attempts(attempts) => json!(attempts),
         GiveUp::After(duration) => json!(format_duration(duration)),
     });
     let shown = json!({
-        "url": settings.url, "format": settings.format.as_str(), "content_type": settings.content_type,
+        "url": settings.url, "format": format(&settings.format), "content_type": settings.content_type,
         "timeout": format_duration(settings.timeout),
         "retry": {
             "initial": format_duration(settings.retry.initial), "max": format_duration(settings.retry.max),
             "give_up_after": give_up_after,
         },
-        "in_flight": settings.in_flight, "rate_limit": null,
+        "in_flight": settings.in_flight, "rate_limit": settings.rate_limit.map(|rate| rate.to_string()),
     });
     match shown {
         Value::Object(members) => members,
@@ -111,6 +121,7 @@ pub(super) fn receipt(receipt: &Receipt) -> Value {
         };
         put("status", receipt.status.map(|status| json!(status)));
         put("latency_ms", receipt.latency_ms.map(|latency| json!(latency)));
+        put("replay", receipt.replay.as_ref().map(|replay| json!(replay)));
         put("reason", receipt.reason.as_ref().map(|reason| json!(reason)));
     }
     shown

@@ -1,7 +1,10 @@
 //! Which path means what.
 
 use super::problem::Problem;
-use super::{Origins, connectors, export, health, origin, publish, pull, read, receipts, sse, subscribers, ws};
+use super::{
+    Origins, connectors, dead_letters, export, health, operate, origin, preview, publish, pull, read, receipts, sse,
+    subscribers, ws,
+};
 use crate::broker::Broker;
 use crate::clock::Random;
 use axum::Router;
@@ -58,7 +61,7 @@ pub fn router(broker: Broker, options: ApiOptions, draining: CancellationToken) 
         .route("/v1/events/{ref}/receipts", get(receipts::of_event))
         .route("/v1/channels", get(read::channels))
         .route("/v1/export", get(export::export))
-        .route("/v1/preview", post(read::preview))
+        .route("/v1/preview", post(preview::preview))
         .route("/v1/receipts", get(receipts::list))
         .route("/v1/subscribers", get(subscribers::list))
         .route("/v1/subscribers/{name}", put(subscribers::put).get(subscribers::show).delete(subscribers::delete))
@@ -71,6 +74,12 @@ pub fn router(broker: Broker, options: ApiOptions, draining: CancellationToken) 
         .route("/v1/connectors/{name}/seek", post(connectors::seek))
         .route("/v1/connectors/{name}/pause", post(connectors::pause))
         .route("/v1/connectors/{name}/resume", post(connectors::resume))
+        .route("/v1/connectors/{name}/test", post(operate::test))
+        .route("/v1/connectors/{name}/attempts", get(operate::attempts))
+        .route("/v1/connectors/{name}/rotate-secret", post(operate::rotate_secret))
+        .route("/v1/connectors/{name}/replay", post(operate::replay))
+        .route("/v1/dead-letters", get(dead_letters::list))
+        .route("/v1/dead-letters/retry", post(dead_letters::retry))
         .route("/v1/ws", get(ws::upgrade))
         .route("/v1/sse", get(sse::stream))
         .route("/health/live", get(health::live))

@@ -160,6 +160,8 @@ impl From<DeliverError> for Error {
             DeliverError::BeyondEnd { field, .. } => {
                 Self { field: Some(field), ..Self::new(ErrorKind::Invalid, "offset-beyond-end", detail) }
             }
+            DeliverError::Busy { .. } => Self::new(ErrorKind::Conflict, "too-much-under-way", detail),
+            DeliverError::TooManySecrets(_) => Self::new(ErrorKind::Conflict, "too-many-secrets", detail),
             DeliverError::Failed(failure) => failure.into(),
             DeliverError::Engine(error) => error.into(),
             DeliverError::Vault(error) => Self::new(ErrorKind::Damaged, "secrets-unreadable", detail).caused_by(error),

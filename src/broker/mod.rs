@@ -24,6 +24,7 @@
 //! # tokio::runtime::Runtime::new().unwrap().block_on(run()).unwrap();
 //! ```
 
+mod dead_letters;
 mod dispatch;
 mod error;
 mod export;
@@ -37,6 +38,7 @@ mod receipts_query;
 mod repair;
 mod verify;
 
+pub use dead_letters::{DeadLetter, DeadLetterPage, DeadLetterQuery};
 pub use error::{Error, ErrorKind};
 pub use export::Export;
 pub use exported::ExportedLine;

@@ -22,7 +22,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-const VERSION: u8 = 2;
+/// Of the rows: a view of another one is made again.
+pub(super) const VERSION: u8 = 3;
 /// How long a question waits for the view.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -43,6 +44,8 @@ pub(super) struct Row {
     pub(super) status: Option<u16>,
     pub(super) latency_ms: Option<u32>,
     pub(super) reason: Option<String>,
+    /// The replay that it is of.
+    pub(super) replay: Option<String>,
     /// Seeks of the subscriber before it; part of a key.
     seeks: u64,
 }
@@ -193,7 +196,11 @@ impl Shared {
         let end = self.engine.follow_ledger().borrow().0;
         let usable = View::open(&RealFs, &self.dir)
             .and_then(|view| view.applied_through().map(|applied| (view, applied)))
-            .and_then(|(view, applied)| if applied <= end { Ok(view) } else { Err(ViewError::closed()) });
+            .and_then(|(view, applied)| if applied <= end { Ok((view, applied)) } else { Err(ViewError::closed()) })
+            .and_then(|(view, applied)| {
+                let version = view.get(&Key::new(Table::Version, &[]))?;
+                if applied == 0 || version.as_deref() == Some(&[VERSION]) { Ok(view) } else { Err(ViewError::closed()) }
+            });
         match usable {
             Ok(view) => Ok(view),
             Err(error) => {
@@ -239,6 +246,7 @@ impl Shared {
         // Within a block a name or seek may be newer than what the view holds.
         let mut people = People::new();
         if from == Offset::ZERO {
+            rows.push((Key::new(Table::Version, &[]), Some(vec![VERSION])));
             // Who was made before the oldest entry kept is in no entry any more, but in the snapshot there.
             let (state, _) = self.engine.history_begins().map_err(|error| ViewError::new(&error))?;
             for subscriber in state.subscribers() {
@@ -282,12 +290,15 @@ impl Shared {
             let row = Row { name, time: *time, seeks, ..receipt };
             let (at, n) = (offset.0, n as u64);
             rows.push((Key::new(Table::BySubscriber, &[row.id.0, at, n]), Some(Vec::new())));
-            rows.push((Key::new(Table::Coverage, &[row.id.0, seeks, row.span.to.0, at, n]), Some(Vec::new())));
-            if row.outcome == Outcome::Dead {
-                rows.push((
-                    Key::new(Table::DeadLetters, &[row.id.0, row.span.from.0]),
-                    Some(codec::encode(VERSION, &(at, n))),
-                ));
+            // A replay says nothing about how the delivery itself stands.
+            if row.replay.is_none() {
+                rows.push((Key::new(Table::Coverage, &[row.id.0, seeks, row.span.to.0, at, n]), Some(Vec::new())));
+                let letter = Key::new(Table::DeadLetters, &[row.id.0, row.span.from.0]);
+                if row.outcome == Outcome::Dead {
+                    rows.push((letter, Some(codec::encode(VERSION, &(at, n)))));
+                } else if matches!(entry, Entry::Resent { .. }) {
+                    rows.push((letter, None));
+                }
             }
             rows.push((Key::new(Table::Receipts, &[at, n]), Some(codec::encode(VERSION, &row))));
         }
@@ -297,7 +308,7 @@ impl Shared {
 
 /// Takes out what retention took from the ledger.
 fn forget_below(view: &View, start: Offset, rows: &mut Rows) -> Result<(), ViewError> {
-    let mut gone = Vec::new();
+    let (mut gone, mut letters) = (Vec::new(), Vec::new());
     let all = Key::new(Table::Receipts, &[]);
     view.scan(&all, &all, |key, value| {
         let (Some(at), Some(n)) = (Key::number(key, 0), Key::number(key, 1)) else { return true };
@@ -309,12 +320,19 @@ fn forget_below(view: &View, start: Offset, rows: &mut Rows) -> Result<(), ViewE
             gone.push((Key::new(Table::BySubscriber, &[row.id.0, at, n]), None));
             gone.push((Key::new(Table::Coverage, &coverage), None));
             if row.outcome == Outcome::Dead {
-                gone.push((Key::new(Table::DeadLetters, &[row.id.0, row.span.from.0]), None));
+                letters.push((Key::new(Table::DeadLetters, &[row.id.0, row.span.from.0]), (at, n)));
             }
         }
         gone.push((Key::new(Table::Receipts, &[at, n]), None));
         true
     })?;
+    for (key, place) in letters {
+        // One that died again has a newer receipt.
+        let newest = view.get(&key)?.and_then(|bytes| codec::decode::<(u64, u64)>(VERSION, &bytes).ok());
+        if newest == Some(place) {
+            gone.push((key, None));
+        }
+    }
     // First, so that what this batch adds under the same key stays.
     rows.splice(0..0, gone);
     Ok(())
@@ -338,6 +356,7 @@ fn receipts_of(entry: &Entry) -> Vec<Row> {
         status: None,
         latency_ms: None,
         reason: None,
+        replay: None,
         seeks: 0,
     };
     match entry {
@@ -359,6 +378,16 @@ fn receipts_of(entry: &Entry) -> Vec<Row> {
             .iter()
             .map(|span| Row { reason: Some(reason.clone()), ..row(id, *span, Outcome::Skipped, 0) })
             .collect(),
+        Entry::Resent { id, offset, replay, attempts, status, latency_ms, failure } => {
+            let outcome = if failure.is_some() { Outcome::Dead } else { Outcome::Acked };
+            vec![Row {
+                status: *status,
+                latency_ms: *latency_ms,
+                reason: failure.clone(),
+                replay: replay.clone(),
+                ..row(id, Span::one(*offset), outcome, *attempts)
+            }]
+        }
         _ => Vec::new(),
     }
 }

@@ -1,6 +1,6 @@
 //! Questions about receipts.
 
-use super::receipts::Row;
+use super::receipts::{Row, VERSION};
 use super::{Broker, Error};
 use crate::engine::Engine;
 use crate::ledger::{Outcome, Subscriber};
@@ -27,6 +27,8 @@ pub struct Receipt {
     pub latency_ms: Option<u32>,
     /// Why it was given up or skipped.
     pub reason: Option<String>,
+    /// The replay that it is of.
+    pub replay: Option<String>,
 }
 
 /// How one subscriber's delivery of one event stands.
@@ -137,7 +139,7 @@ fn is_exact(row: &Row) -> bool {
 }
 
 /// The newest receipt of a subscriber that covers an offset.
-fn last_covering(view: &View, subscriber: &Subscriber, offset: Offset) -> Result<Option<Row>, ViewError> {
+pub(super) fn last_covering(view: &View, subscriber: &Subscriber, offset: Offset) -> Result<Option<Row>, ViewError> {
     for seeks in (0..=u64::from(subscriber.seeks)).rev() {
         if let Some(row) = covering(view, subscriber.id, seeks, offset)? {
             return Ok(Some(row));
@@ -150,13 +152,18 @@ fn last_covering(view: &View, subscriber: &Subscriber, offset: Offset) -> Result
 fn covering(view: &View, id: SubscriberId, seeks: u64, offset: Offset) -> Result<Option<Row>, ViewError> {
     let prefix = Key::new(Table::Coverage, &[id.0, seeks]);
     let from = Key::new(Table::Coverage, &[id.0, seeks, offset.next().0]);
-    let mut place = None;
-    // Between two seeks spans are disjoint, so the first that ends beyond the offset is the only candidate.
+    let mut place: Option<(Option<u64>, (u64, u64))> = None;
+    // Between two seeks spans are disjoint, but that a dead letter may be tried again: so those that end first beyond
+    // the offset are the only candidates, and the newest of them counts.
     view.scan(&prefix, &from, |key, _| {
-        place = Key::number(key, 3).zip(Key::number(key, 4));
-        false
+        let end = Key::number(key, 2);
+        let same = place.is_none_or(|(first, _)| first == end);
+        if let Some(found) = Key::number(key, 3).zip(Key::number(key, 4)).filter(|_| same) {
+            place = Some((end, found));
+        }
+        same
     })?;
-    let Some((at, n)) = place else { return Ok(None) };
+    let Some((_, (at, n))) = place else { return Ok(None) };
     let row = view.get(&Key::new(Table::Receipts, &[at, n]))?.and_then(|bytes| Row::decode(&bytes));
     Ok(row.filter(|row| row.span.contains(offset)))
 }
@@ -215,7 +222,7 @@ fn find_id(view: &View, engine: &dyn Engine, name: &str) -> Result<Option<Subscr
     let mut found = None;
     let prefix = Key::new(Table::Names, &[]);
     view.scan(&prefix, &prefix, |key, value| {
-        let known = crate::codec::decode::<(String, u64)>(1, value).is_ok_and(|(known, _)| known == name);
+        let known = crate::codec::decode::<(String, u64)>(VERSION, value).is_ok_and(|(known, _)| known == name);
         if known {
             found = Key::number(key, 0).map(SubscriberId);
         }
@@ -281,5 +288,6 @@ fn shown(row: Row) -> Receipt {
         status: row.status,
         latency_ms: row.latency_ms,
         reason: row.reason,
+        replay: row.replay,
     }
 }

@@ -1,5 +1,6 @@
 //! What can be written on the command line.
 
+use super::connector_args::{Connector, DeadLetter};
 use crate::client::{Client, ClientError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -99,9 +100,12 @@ pub(super) enum Command {
     /// Looks at subscribers, moves and removes them.
     #[command(subcommand)]
     Subscriber(Subscriber),
-    /// Makes connectors, looks at them, moves and removes them.
+    /// Makes connectors, looks at them, tries, moves and removes them.
     #[command(subcommand)]
     Connector(Connector),
+    /// Looks at what was given up, and has it tried again.
+    #[command(subcommand)]
+    DeadLetter(DeadLetter),
     /// Prints receipts: who got what, when and how.
     Receipts(Receipts),
     /// Writes the log to a file, for auditors.
@@ -230,59 +234,6 @@ pub(super) struct Wait {
     pub(super) timeout: String,
     #[command(flatten)]
     pub(super) connection: Connection,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Connector {
-    /// Makes one, or replaces its settings.
-    Add(ConnectorAdd),
-    /// Lists them.
-    Ls(Connection),
-    /// Shows one.
-    Show(Named),
-    /// Stops it; nothing is lost.
-    Pause(Named),
-    /// Lets it go on.
-    Resume(Named),
-    /// Moves its cursor.
-    Seek(Seek),
-    /// Removes it.
-    Rm(Named),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ConnectorAdd {
-    /// Its name.
-    pub(super) name: String,
-    /// Where to POST.
-    #[arg(long)]
-    pub(super) url: String,
-    /// Patterns, as in policy.approved.
-    #[arg(required = true)]
-    pub(super) patterns: Vec<String>,
-    /// A header of each request.
-    #[arg(long = "header", value_name = "NAME: VALUE")]
-    pub(super) headers: Vec<String>,
-    /// The form of the body: native or data.
-    #[arg(long)]
-    pub(super) format: Option<String>,
-    /// Where to begin: an offset, a time, earliest or latest.
-    #[arg(long)]
-    pub(super) from: Option<String>,
-    /// How long one request may take.
-    #[arg(long)]
-    pub(super) timeout: Option<String>,
-    /// Requests side by side.
-    #[arg(long)]
-    pub(super) in_flight: Option<u32>,
-    /// Gives up after so many attempts, or so long: 10 or 24h.
-    #[arg(long)]
-    pub(super) give_up_after: Option<String>,
-    /// The broker; --url is the endpoint here.
-    #[arg(long, env = "STENTOR_URL", default_value = "http://127.0.0.1:7836")]
-    pub(super) broker: String,
-    #[command(flatten)]
-    pub(super) manner: Manner,
 }
 
 #[derive(Debug, Args)]

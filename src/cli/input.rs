@@ -1,7 +1,9 @@
 //! Files as commands read them.
 
-use crate::fs::File;
+use super::exit::{Exit, Fault};
+use crate::fs::{self, File, RealFs};
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Reads a file from its start to its end.
@@ -22,4 +24,11 @@ impl Read for Sequential {
         self.position += read as u64;
         Ok(read)
     }
+}
+
+/// A file's text, where it is one of at most a mebibyte.
+pub(super) fn text_of(path: &str) -> Result<String, Fault> {
+    let bytes = fs::read_all(&RealFs, Path::new(path), 1 << 20)
+        .map_err(|error| Exit::Failed.because(format!("{path}: {error}")))?;
+    String::from_utf8(bytes).map_err(|_| Exit::Failed.because(format!("{path}: is not UTF-8")))
 }

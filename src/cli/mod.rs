@@ -5,6 +5,8 @@
 
 mod args;
 mod connector;
+mod connector_args;
+mod dead_letter;
 mod demo;
 mod exit;
 mod export;
@@ -61,6 +63,7 @@ async fn run(arguments: Arguments) -> Outcome {
         Command::Read(read) => read::run(read).await,
         Command::Subscriber(subscriber) => subscriber::run(subscriber).await,
         Command::Connector(connector) => connector::run(connector).await,
+        Command::DeadLetter(command) => dead_letter::run(command).await,
         Command::Receipts(receipts) => receipts::run(receipts).await,
         Command::Export(export) => export::run(export).await,
         Command::Verify(verify) => verify::run(&verify),

@@ -1,101 +1,104 @@
-//! The request that carries an event, and the settings that shape it.
+//! The request that carries an event.
 
-use super::egress::Egress;
-use super::sign::sign;
+use super::sign::signatures;
+use super::template;
 use crate::ledger::ConnectorSecrets;
-use crate::model::{ConnectorSettings, Event, Format, Invalid, JSON, Timestamp, limits};
+use crate::model::cloudevents::{CLOUDEVENT_JSON, cloudevent_headers, cloudevent_json};
+use crate::model::{ConnectorSettings, Event, Format, Invalid, JSON, Timestamp};
 use bytes::Bytes;
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use std::borrow::Cow;
 
-/// Headers that the broker or HTTP itself sets.
-const RESERVED: [&str; 8] =
-    ["host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "expect", "te"];
+/// What is sent, and to whom.
+pub struct Attempt<'a> {
+    /// The event.
+    pub event: &'a Event,
+    /// Its log.
+    pub log_id: [u8; 16],
+    /// The number of this attempt, from 1.
+    pub number: u32,
+    /// The connector's settings.
+    pub settings: &'a ConnectorSettings,
+    /// Its secrets.
+    pub secrets: &'a ConnectorSecrets,
+    /// What it is sent for.
+    pub purpose: Purpose<'a>,
+}
 
-/// Checks where a connector calls: http or https, no user in it, no address that is denied.
+/// What an event is sent for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose<'a> {
+    /// It is delivered.
+    Delivery,
+    /// It is delivered once more because somebody asked for a range again, there or elsewhere.
+    Replay {
+        /// Another place than the connector's own.
+        url: Option<&'a str>,
+    },
+    /// It never was in the log: somebody wants to see what the endpoint answers.
+    Test {
+        /// Takes the offset's place in `webhook-id`, so that no receiver takes a real event for its repeat.
+        id: &'a str,
+    },
+}
+
+impl Attempt<'_> {
+    /// Where it goes.
+    pub(super) fn url(&self) -> &str {
+        match self.purpose {
+            Purpose::Replay { url: Some(url) } => url,
+            _ => &self.settings.url,
+        }
+    }
+
+    /// Whether it goes to the connector's own server. No other one is shown the headers that are meant for it.
+    fn is_at_home(&self) -> bool {
+        let origin = |text: &str| Url::parse(text).ok().map(|url| url.origin());
+        self.url() == self.settings.url || origin(self.url()).is_some_and(|at| Some(at) == origin(&self.settings.url))
+    }
+}
+
+/// A request as it goes out: a POST.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Where to.
+    pub url: String,
+    /// All headers but those that HTTP itself adds.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// The request for one attempt at an event, as it looks at that time.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn check_url(text: &str, egress: &Egress) -> Result<Url, Invalid> {
-    let url = Url::parse(text).map_err(|error| Invalid::new("url", format!("is not a URL: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(Invalid::new("url", "must begin with http:// or https://"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(Invalid::new("url", "must not hold a user or password; use headers"));
-    }
-    let host = url.host_str().unwrap_or_default();
-    let literal = host.trim_start_matches('[').trim_end_matches(']').parse();
-    if literal.is_ok_and(|address| !egress.permits(address)) {
-        return Err(Invalid::new(
-            "url",
-            "names an address that connectors may not reach; allow its network in connectors.allow",
-        ));
-    }
-    Ok(url)
-}
-
-/// Checks the headers that a connector adds.
-///
-/// # Errors
-/// A name or value that HTTP does not allow, or a header that is not the user's to set.
-pub fn check_headers(headers: &[(String, String)]) -> Result<(), Invalid> {
-    if headers.len() > limits::MAX_CONNECTOR_HEADERS {
-        return Err(Invalid::new("headers", format!("at most {} fit", limits::MAX_CONNECTOR_HEADERS)));
-    }
-    if headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > limits::MAX_HEADERS_BYTES {
-        return Err(Invalid::new("headers", format!("at most {} bytes together", limits::MAX_HEADERS_BYTES)));
-    }
-    for (name, value) in headers {
-        let lower = name.to_ascii_lowercase();
-        let ours = RESERVED.contains(&lower.as_str()) || lower.starts_with("webhook-") || lower.starts_with("stentor-");
-        if ours {
-            return Err(Invalid::new("headers", format!("'{name}' is set by the broker")));
-        }
-        if HeaderName::from_bytes(name.as_bytes()).is_err() {
-            return Err(Invalid::new("headers", format!("'{}' is not a header name", name.escape_debug())));
-        }
-        if HeaderValue::from_str(value).is_err() {
-            return Err(Invalid::new("headers", format!("the value of '{name}' is not a header value")));
-        }
-    }
-    Ok(())
-}
-
-/// Everything that a request is made of, but its place.
-pub(super) struct Outgoing {
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
-}
-
-/// The request for one attempt at an event.
-pub(super) fn build(
-    event: &Event,
-    log_id: [u8; 16],
-    attempt: u32,
-    settings: &ConnectorSettings,
-    secrets: &ConnectorSecrets,
-    now: Timestamp,
-) -> Result<Outgoing, Invalid> {
-    let (body, content_type) = match settings.format {
-        Format::Native => (event.json(), JSON),
-        Format::Data => (event.payload.clone(), event.content_type()),
-    };
-    let content_type = settings.content_type.as_deref().unwrap_or(content_type);
-    // The same on every attempt and replay; no dot may be in it.
-    let id = format!("evt_{}_{}", uuid::Uuid::from_bytes(log_id).simple(), event.offset);
-    let timestamp = now.seconds();
-    let signature = sign(secrets.signing.bytes(), &id, timestamp, &body);
+/// A template that fails on this event; an event that no header can name.
+pub fn request(attempt: &Attempt<'_>, now: Timestamp) -> Result<Outgoing, Invalid> {
+    let Attempt { event, settings, secrets, .. } = attempt;
+    let (body, content_type) = body(event, &settings.format)?;
     let mut headers = HeaderMap::new();
-    let value = |name: &'static str, text: &str| {
-        HeaderValue::from_str(text).map_err(|_| Invalid::new("headers", format!("{name} is not a header value")))
-    };
-    for (name, text) in &secrets.headers {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Invalid::new("headers", "a name is invalid"))?;
-        let mut value = value("a header", text)?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
+    if attempt.is_at_home() {
+        for (name, text) in &secrets.headers {
+            let mut value = value("a header", text)?;
+            value.set_sensitive(true);
+            headers.insert(self::name(name)?, value);
+        }
     }
+    if settings.format == Format::CloudEventsBinary {
+        for (name, text) in cloudevent_headers(event) {
+            headers.insert(self::name(&name)?, value("an attribute", &text)?);
+        }
+    }
+    let log = uuid::Uuid::from_bytes(attempt.log_id);
+    // The same on every attempt and replay; no dot may be in it.
+    let id = match attempt.purpose {
+        Purpose::Test { id } => format!("evt_{}_test_{id}", log.simple()),
+        _ => format!("evt_{}_{}", log.simple(), event.offset),
+    };
+    let timestamp = now.seconds();
+    let signature = signatures(secrets.signing_at(now), &id, timestamp, &body);
+    let content_type = settings.content_type.as_deref().unwrap_or(&content_type);
     headers.insert("content-type", value("content_type", content_type)?);
     headers.insert("webhook-id", value("webhook-id", &id)?);
     headers.insert("webhook-timestamp", timestamp.into());
@@ -103,6 +106,28 @@ pub(super) fn build(
     headers.insert("stentor-offset", event.offset.0.into());
     headers.insert("stentor-channel", value("stentor-channel", event.head.channel.as_str())?);
     headers.insert("stentor-id", value("stentor-id", &event.head.id.to_string())?);
-    headers.insert("stentor-attempt", attempt.into());
-    Ok(Outgoing { headers, body })
+    headers.insert("stentor-attempt", attempt.number.into());
+    match attempt.purpose {
+        Purpose::Delivery => {}
+        Purpose::Replay { .. } => drop(headers.insert("stentor-replay", HeaderValue::from_static("true"))),
+        Purpose::Test { .. } => drop(headers.insert("stentor-test", HeaderValue::from_static("true"))),
+    }
+    Ok(Outgoing { url: attempt.url().to_owned(), headers, body })
+}
+
+fn body<'a>(event: &'a Event, format: &Format) -> Result<(Bytes, Cow<'a, str>), Invalid> {
+    Ok(match format {
+        Format::Native => (event.json(), JSON.into()),
+        Format::Data | Format::CloudEventsBinary => (event.payload.clone(), event.content_type().into()),
+        Format::CloudEvents => (cloudevent_json(event), CLOUDEVENT_JSON.into()),
+        Format::Template(text) => (template::render(text, event)?, JSON.into()),
+    })
+}
+
+fn name(text: &str) -> Result<HeaderName, Invalid> {
+    HeaderName::from_bytes(text.as_bytes()).map_err(|_| Invalid::new("headers", "a name is invalid"))
+}
+
+fn value(what: &'static str, text: &str) -> Result<HeaderValue, Invalid> {
+    HeaderValue::from_str(text).map_err(|_| Invalid::new("headers", format!("{what} is not a header value")))
 }

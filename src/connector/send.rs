@@ -1,28 +1,15 @@
 //! One attempt: the request goes out, the answer comes back or does not.
 
+use super::check::check_url;
 use super::egress::{Egress, Guarded};
-use super::request::{build, check_url};
+use super::excerpt::{LOOKED_AT, excerpt};
+use super::request::{Attempt, request};
 use crate::clock::{Clock, Instant};
-use crate::ledger::ConnectorSecrets;
-use crate::model::{ConnectorSettings, Event, Timestamp, limits};
+use crate::model::{Timestamp, limits};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What is sent, and to whom.
-pub struct Attempt<'a> {
-    /// The event.
-    pub event: &'a Event,
-    /// Its log.
-    pub log_id: [u8; 16],
-    /// The number of this attempt, from 1.
-    pub number: u32,
-    /// The connector's settings.
-    pub settings: &'a ConnectorSettings,
-    /// Its secrets.
-    pub secrets: &'a ConnectorSecrets,
-}
 
 /// The endpoint answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +20,8 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// From the first byte sent to the last byte read.
     pub latency: Duration,
+    /// The start of the response, on one line and without the connector's secrets.
+    pub start: String,
 }
 
 /// The endpoint did not answer.
@@ -78,34 +67,38 @@ impl Sender {
     /// # Errors
     /// No connection, no answer in time, or an address that may not be reached.
     pub async fn send(&self, attempt: Attempt<'_>) -> Result<Answer, SendError> {
-        let Attempt { event, log_id, number, settings, secrets } = attempt;
-        let url = check_url(&settings.url, &self.egress).map_err(|invalid| SendError(invalid.to_string()))?;
-        let outgoing = build(event, log_id, number, settings, secrets, self.clock.now())
-            .map_err(|invalid| SendError(invalid.to_string()))?;
+        let timeout = attempt.settings.timeout;
+        let refused = |invalid: crate::model::Invalid| SendError(invalid.to_string());
+        let outgoing = request(&attempt, self.clock.now()).map_err(refused)?;
+        let url = check_url(&outgoing.url, &self.egress).map_err(refused)?;
         let began = Instant::now();
-        let request = self.client.post(url).headers(outgoing.headers).body(outgoing.body).timeout(settings.timeout);
-        let response = request.send().await.map_err(|error| describe(error, settings.timeout))?;
+        let request = self.client.post(url).headers(outgoing.headers).body(outgoing.body).timeout(timeout);
+        let response = request.send().await.map_err(|error| describe(error, timeout))?;
         let denied = response.remote_addr().is_some_and(|at| !self.egress.permits(at.ip()));
         if denied {
             return Err(SendError("connected to an address that connectors may not reach".to_owned()));
         }
         let status = response.status().as_u16();
         let retry_after = retry_after(&response, self.clock.now());
-        drain(response).await.map_err(|error| describe(error, settings.timeout))?;
-        Ok(Answer { status, retry_after, latency: began.elapsed() })
+        let (start, cut) = drain(response).await.map_err(|error| describe(error, timeout))?;
+        let start = excerpt(&start, cut, attempt.secrets);
+        Ok(Answer { status, retry_after, latency: began.elapsed(), start })
     }
 }
 
-/// Reads the answer's body, so that the connection can be used again; a long one is left.
-async fn drain(mut response: Response) -> Result<(), reqwest::Error> {
-    let mut read = 0;
+/// Reads the answer's body, so that the connection can be used again; a long one is left. Gives its start, and whether
+/// there was more.
+async fn drain(mut response: Response) -> Result<(Vec<u8>, bool), reqwest::Error> {
+    let (mut read, mut start) = (0, Vec::new());
     while let Some(chunk) = response.chunk().await? {
         read += chunk.len();
+        start.extend(chunk.iter().take(LOOKED_AT - start.len()));
         if read > limits::MAX_RESPONSE_BYTES {
             break;
         }
     }
-    Ok(())
+    let cut = read > start.len();
+    Ok((start, cut))
 }
 
 /// `Retry-After` in seconds or as an HTTP date (RFC 9110, 10.2.3), at most 24 h.

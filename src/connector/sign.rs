@@ -1,5 +1,6 @@
 //! Standard Webhooks 1.0 signatures (github.com/standard-webhooks/standard-webhooks, spec).
 
+use crate::ledger::SigningSecret;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -16,10 +17,21 @@ pub fn sign(secret: &[u8], id: &str, timestamp: u64, body: &[u8]) -> String {
     format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
 }
 
+/// The signatures of all these secrets, separated by spaces: a receiver is content with one that it can verify, so it may
+/// learn of a new secret before or after the sender has begun to use it.
+#[must_use]
+pub fn signatures<'a>(
+    secrets: impl Iterator<Item = &'a SigningSecret>,
+    id: &str,
+    timestamp: u64,
+    body: &[u8],
+) -> String {
+    secrets.map(|secret| sign(secret.bytes(), id, timestamp, body)).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::SigningSecret;
 
     #[test]
     fn the_standards_own_vector_is_signed_as_it_says() {

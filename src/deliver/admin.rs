@@ -1,5 +1,6 @@
 //! Making, changing, moving and deleting subscribers and connectors: one after another, each to its end.
 
+use super::announce::{News, announce};
 use super::error::DeliverError;
 use super::registry::{ConnectorInput, Made, Registry, shape};
 use super::session::Ending;
@@ -69,9 +70,7 @@ impl Registry {
     }
 
     async fn put_connector_now(&self, name: &Name, input: ConnectorInput) -> Result<Made, DeliverError> {
-        input.settings.check()?;
-        crate::connector::check_url(&input.settings.url, self.parts.sender.egress())?;
-        input.headers.as_deref().map_or(Ok(()), crate::connector::check_headers)?;
+        self.check_connector(&input)?;
         let _one_at_a_time = self.admin.lock().await;
         let settings = input.settings;
         if let Some(subscription) = self.existing(Kind::Connector, name)? {
@@ -79,15 +78,14 @@ impl Registry {
             let secrets = ConnectorSecrets {
                 headers: input.headers.unwrap_or(kept.headers),
                 signing: input.secret.unwrap_or(kept.signing),
+                retiring: kept.retiring,
             };
             let sealed = self.engine().vault().seal(subscription.id, &secrets);
             self.change(&subscription, Target::Connector { settings, secrets: sealed }, Ending::Moved).await?;
             return Ok(Made { created: false, secret: None });
         }
-        let secrets = ConnectorSecrets {
-            headers: input.headers.unwrap_or_default(),
-            signing: input.secret.unwrap_or_else(SigningSecret::random),
-        };
+        let signing = input.secret.unwrap_or_else(SigningSecret::random);
+        let secrets = ConnectorSecrets::new(input.headers.unwrap_or_default(), signing);
         let told = secrets.signing.clone();
         let cursor = self.resolve("from", input.from.unwrap_or(Place::Latest)).await?;
         let engine = Arc::clone(&self.parts.engine);
@@ -132,7 +130,7 @@ impl Registry {
     }
 
     /// Replaces settings: the live session ends and comes back, the cursor stays.
-    async fn change(
+    pub(super) async fn change(
         &self,
         subscription: &Arc<Subscription>,
         target: Target,
@@ -279,9 +277,13 @@ impl Registry {
     async fn set_paused_now(&self, name: &str, paused: bool) -> Result<(), DeliverError> {
         let _one_at_a_time = self.admin.lock().await;
         let id = self.find(Kind::Connector, name)?.id;
+        let was_paused = self.engine().state().get(id).is_some_and(|subscriber| subscriber.paused.is_some());
         let entry = if paused { Entry::Paused { id, reason: None } } else { Entry::Resumed { id } };
         self.engine().record(vec![entry])?.durable().await?;
         self.supervisor.look_again(id);
+        if paused && !was_paused {
+            announce(&self.parts, name, News::Paused { reason: "an operator paused it", offset: None }).await;
+        }
         Ok(())
     }
 
@@ -302,12 +304,12 @@ impl Registry {
     }
 
     /// A connector's secrets, opened.
-    fn secrets(&self, id: SubscriberId) -> Result<ConnectorSecrets, DeliverError> {
+    pub(super) fn secrets(&self, id: SubscriberId) -> Result<ConnectorSecrets, DeliverError> {
         super::worker::open_secrets(self.engine(), id)
     }
 
     /// Runs something to its end, whoever stops waiting for it: half a change is none that anybody asked for.
-    async fn to_its_end<R: Send + 'static>(work: impl Future<Output = R> + Send + 'static) -> R {
+    pub(super) async fn to_its_end<R: Send + 'static>(work: impl Future<Output = R> + Send + 'static) -> R {
         match tokio::spawn(work).await {
             Ok(result) => result,
             Err(error) => std::panic::resume_unwind(error.into_panic()),

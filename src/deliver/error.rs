@@ -2,7 +2,7 @@
 
 use crate::ack::AckError;
 use crate::engine::EngineError;
-use crate::ledger::VaultError;
+use crate::ledger::{TooManySecrets, VaultError};
 use crate::log::Failure;
 use crate::model::{Invalid, Kind, Offset};
 
@@ -38,6 +38,17 @@ pub enum DeliverError {
         /// The end.
         end: Offset,
     },
+    /// As much of it is under way as may be.
+    #[error("{limit} {what} already; try again when some are over")]
+    Busy {
+        /// What is.
+        what: &'static str,
+        /// How many of them.
+        limit: usize,
+    },
+    /// The signing secret was rotated too often.
+    #[error(transparent)]
+    TooManySecrets(#[from] TooManySecrets),
     /// The ledger takes nothing.
     #[error(transparent)]
     Failed(#[from] Failure),

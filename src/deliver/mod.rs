@@ -7,20 +7,27 @@
 //! calls an endpoint.
 
 mod admin;
+mod announce;
+mod desk;
+mod errand;
 mod error;
 mod handler;
+mod operate;
 mod pull;
 mod registry;
 mod session;
 mod settle;
+mod shift;
 mod source;
 mod subscription;
 mod supervise;
 mod view;
 mod worker;
 
+pub use desk::AttemptRecord;
 pub use error::{AckRefused, DeliverError};
 pub use handler::{Handler, HandlerError};
+pub use operate::{ReplayBegun, ReplayInput};
 pub use pull::{PullQuery, PullRefused, Pulled};
 pub use registry::{ConnectorInput, Made, Registry, RegistryParts};
 pub use session::{Delivery, Ending, Session};

@@ -212,7 +212,14 @@ impl Registry {
         let subscriber = self.engine().state().get(subscription.id).cloned();
         let subscriber = subscriber.ok_or_else(|| DeliverError::NotFound { kind, name: name.to_owned() })?;
         let (open, connected) = self.presence(&subscription);
-        Ok(SubscriberView::of(self.engine(), &subscriber, open, connected, true))
+        let mut view = SubscriberView::of(self.engine(), &subscriber, open, connected, true);
+        if let Some(connector) = view.connector.as_mut().filter(|connector| connector.last_error.is_none()) {
+            // What was given up is in no retry any more; that it failed is still the last thing known.
+            let failing = subscriber.failures_in_row > 0;
+            connector.last_error =
+                self.supervisor.desk(subscription.id).filter(|_| failing).and_then(|d| d.last_failure());
+        }
+        Ok(view)
     }
 
     /// Looks at all of a kind, or at all, by name.

@@ -1,10 +1,14 @@
 //! Every connector has one worker; one that panics is employed again, and that is said.
 
+use super::desk::{Desk, ReplayPlace};
+use super::errand::{Errands, Replay};
+use super::error::DeliverError;
 use super::registry::RegistryParts;
 use super::subscription::Subscription;
 use super::worker::Worker;
 use crate::clock;
-use crate::model::SubscriberId;
+use crate::model::{Kind, SubscriberId};
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +32,7 @@ pub struct Supervisor {
 }
 
 struct Employed {
+    desk: Arc<Desk>,
     look_again: Arc<Notify>,
     dismissed: CancellationToken,
     task: JoinHandle<()>,
@@ -43,15 +48,53 @@ impl Supervisor {
     pub(super) fn employ(&self, subscription: Arc<Subscription>) {
         let look_again = Arc::new(Notify::new());
         let dismissed = self.stop.child_token();
-        let id = subscription.id();
-        let task = self.tracker.spawn(supervise(
-            self.parts.clone(),
-            subscription,
-            Arc::clone(&look_again),
-            self.finish.clone(),
-            dismissed.clone(),
-        ));
-        self.workers.lock().insert(id, Employed { look_again, dismissed, task });
+        let (id, name) = (subscription.id(), subscription.name().to_string());
+        let desk = Arc::new(Desk::default());
+        let deliver: Make = {
+            let (parts, finish) = (self.parts.clone(), self.finish.clone());
+            let (desk, look_again) = (Arc::clone(&desk), Arc::clone(&look_again));
+            Box::new(move || {
+                let (parts, finish, subscription) = (parts.clone(), finish.clone(), Arc::clone(&subscription));
+                let (desk, look_again) = (Arc::clone(&desk), Arc::clone(&look_again));
+                Box::pin(Worker::new(parts, subscription, desk, look_again, finish).run())
+            })
+        };
+        let retry: Make = {
+            let (parts, finish, desk) = (self.parts.clone(), self.finish.clone(), Arc::clone(&desk));
+            Box::new(move || {
+                let (parts, finish, desk) = (parts.clone(), finish.clone(), Arc::clone(&desk));
+                Box::pin(Errands { parts, id, desk, finish }.retry_letters())
+            })
+        };
+        let both = (supervise(name.clone(), deliver, dismissed.clone()), supervise(name, retry, dismissed.clone()));
+        let task = self.tracker.spawn(async {
+            tokio::join!(both.0, both.1);
+        });
+        self.workers.lock().insert(id, Employed { desk, look_again, dismissed, task });
+    }
+
+    /// What is known of a connector in this life.
+    pub(super) fn desk(&self, id: SubscriberId) -> Option<Arc<Desk>> {
+        self.workers.lock().get(&id).map(|employed| Arc::clone(&employed.desk))
+    }
+
+    /// Begins a replay; it ends by itself, with its connector, or with the broker.
+    ///
+    /// # Errors
+    /// Nobody is there, or too many are under way.
+    pub(super) fn run_replay(
+        &self,
+        id: SubscriberId,
+        make: impl FnOnce(ReplayPlace) -> Replay,
+    ) -> Result<(), DeliverError> {
+        let workers = self.workers.lock();
+        let gone = || DeliverError::NotFound { kind: Kind::Connector, name: id.to_string() };
+        let employed = workers.get(&id).ok_or_else(gone)?;
+        let replay = make(employed.desk.begin_replay()?);
+        let (parts, desk, finish) = (self.parts.clone(), Arc::clone(&employed.desk), self.finish.clone());
+        let (errands, dismissed) = (Errands { parts, id, desk, finish }, employed.dismissed.clone());
+        self.tracker.spawn(async move { dismissed.run_until_cancelled_owned(Box::pin(errands.replay(replay))).await });
+        Ok(())
     }
 
     /// Tells a worker that its connector was changed, moved, paused or resumed.
@@ -84,23 +127,19 @@ impl Supervisor {
     }
 }
 
-async fn supervise(
-    parts: RegistryParts,
-    subscription: Arc<Subscription>,
-    look_again: Arc<Notify>,
-    finish: CancellationToken,
-    dismissed: CancellationToken,
-) {
+/// Makes the work anew, where it panicked.
+type Make = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
+async fn supervise(connector: String, make: Make, dismissed: CancellationToken) {
     loop {
-        let worker = Worker::new(parts.clone(), Arc::clone(&subscription), Arc::clone(&look_again), finish.clone());
         // A task of its own, so that a panic ends it alone.
-        let mut task = tokio::spawn(Box::pin(worker.run()));
+        let mut task = tokio::spawn(make());
         let outcome = tokio::select! {
             outcome = &mut task => outcome,
             () = dismissed.cancelled() => {
                 task.abort();
                 if let Err(error) = task.await && error.is_panic() {
-                    tracing::error!(connector = %subscription.name(), %error, "a dismissed worker panicked");
+                    tracing::error!(connector, %error, "a dismissed worker panicked");
                 }
                 return;
             }
@@ -108,7 +147,7 @@ async fn supervise(
         match outcome {
             Ok(()) => return,
             Err(error) => {
-                tracing::error!(connector = %subscription.name(), %error, "a worker panicked; it is employed again");
+                tracing::error!(connector, %error, "a worker panicked; it is employed again");
                 clock::sleep(PAUSE_AFTER_PANIC).await;
             }
         }

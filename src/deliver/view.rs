@@ -85,7 +85,7 @@ fn connector_view(subscriber: &Subscriber, settings: &ConnectorSettings) -> Conn
     let newest = subscriber.failed.values().min_by_key(|failed| failed.next_attempt);
     let state = if subscriber.paused.is_some() {
         ConnectorState::Paused
-    } else if newest.is_some() && subscriber.failures_in_row >= limits::FAILING_AFTER {
+    } else if subscriber.failures_in_row >= limits::FAILING_AFTER {
         ConnectorState::Failing
     } else if newest.is_some() {
         ConnectorState::Retrying

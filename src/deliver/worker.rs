@@ -3,27 +3,29 @@
 //! Each ack is written down before the next request goes out, and each failed attempt before its retry:
 //! so a kill repeats at most what was in flight, and counts survive it.
 
+use super::announce::{News, announce};
+use super::desk::{Desk, Made};
 use super::error::{AckRefused, DeliverError};
 use super::registry::RegistryParts;
 use super::session::{Delivery, Session};
+use super::shift::{Failing, Shift, is_failing, lane, slots};
 use super::subscription::Subscription;
 use crate::clock::{self, Instant};
-use crate::connector::{Answer, Attempt, SendError};
+use crate::connector::{Answer, Attempt, Purpose, SendError};
 use crate::engine::Engine;
-use crate::ledger::{ConnectorSecrets, Entry, FailedAttempt, Target, Via};
+use crate::ledger::{ConnectorSecrets, Entry, Target, Via};
 use crate::metrics::Word;
-use crate::model::{ConnectorSettings, Event, GiveUp, Key, Offset, SubscriberId, Timestamp, limits};
+use crate::model::{Event, GiveUp, Offset, SubscriberId, limits};
 use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// How long a worker waits after the log or the ledger failed it.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+pub(super) const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Events that a worker looks ahead for keys that are free.
 pub(super) fn lookahead(in_flight: u32) -> u32 {
@@ -43,75 +45,17 @@ pub(super) fn open_secrets(engine: &dyn Engine, id: SubscriberId) -> Result<Conn
 pub struct Worker {
     parts: RegistryParts,
     subscription: Arc<Subscription>,
+    desk: Arc<Desk>,
     look_again: Arc<Notify>,
     finish: CancellationToken,
 }
 
-/// Which events must not overtake each other.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Lane {
-    /// All of them.
-    Everything,
-    /// Those of a key.
-    Key(Key),
-    /// None: an event without a key.
-    Alone(Offset),
-}
-
 /// What came of one attempt.
-struct Outcome {
+pub(super) struct Outcome {
     event: Arc<Event>,
     number: u32,
+    took: Duration,
     answer: Result<Answer, SendError>,
-}
-
-/// An event that fails, on the clock that deadlines follow.
-struct Failing {
-    attempts: u32,
-    /// How long it had been failing at `since`.
-    failing_for: Duration,
-    since: Instant,
-    /// When its next attempt is due.
-    due: Instant,
-}
-
-impl Failing {
-    /// Goes on from what was written down, however long ago that was.
-    fn remembered(failed: &FailedAttempt, wall: Timestamp, now: Instant) -> Self {
-        let failing_for = failed.failing_by(wall);
-        Self { attempts: failed.attempts, failing_for, since: now, due: now + failed.left(wall) }
-    }
-
-    fn failing_at(&self, now: Instant) -> Duration {
-        self.failing_for + now.duration_since(self.since)
-    }
-}
-
-/// What a worker has in hand, from one look at its settings to the next.
-struct Shift {
-    session: Session,
-    settings: Arc<ConnectorSettings>,
-    secrets: Arc<ConnectorSecrets>,
-    /// Fetched and not begun, in order.
-    waiting: VecDeque<Arc<Event>>,
-    /// Failed, each with the time of its next attempt.
-    retries: BTreeMap<(Instant, Offset), Arc<Event>>,
-    failed: HashMap<Offset, Failing>,
-    busy: HashSet<Lane>,
-    running: FuturesUnordered<BoxFuture<'static, Outcome>>,
-    failures_in_row: u32,
-    /// With the circuit open, when an event that was never tried may be the probe.
-    next_new: Instant,
-    /// Seeks of the subscriber when the shift began.
-    seeks: u64,
-}
-
-/// An attempt that may be begun.
-enum Candidate {
-    /// The retry that is due first.
-    Retry,
-    /// The waiting event at this place, whose lane is free.
-    New(usize),
 }
 
 /// Whether a shift goes on.
@@ -124,10 +68,11 @@ impl Worker {
     pub(super) fn new(
         parts: RegistryParts,
         subscription: Arc<Subscription>,
+        desk: Arc<Desk>,
         look_again: Arc<Notify>,
         finish: CancellationToken,
     ) -> Self {
-        Self { parts, subscription, look_again, finish }
+        Self { parts, subscription, desk, look_again, finish }
     }
 
     /// Works until told to finish, or until the connector is deleted.
@@ -246,6 +191,9 @@ impl Worker {
             if due > now {
                 return Some(due);
             }
+            if let Err(later) = self.desk.pace.take(shift.settings.rate_limit, now) {
+                return Some(later);
+            }
             if let Some(event) = shift.take(&candidate) {
                 self.begin(shift, event);
             }
@@ -258,22 +206,27 @@ impl Worker {
         let (sender, log_id) = (Arc::clone(&self.parts.sender), self.parts.engine.log_id());
         let (settings, secrets) = (Arc::clone(&shift.settings), Arc::clone(&shift.secrets));
         shift.running.push(Box::pin(async move {
-            let attempt = Attempt { event: &event, log_id, number, settings: &settings, secrets: &secrets };
+            let purpose = Purpose::Delivery;
+            let attempt = Attempt { event: &event, log_id, number, settings: &settings, secrets: &secrets, purpose };
+            let began = Instant::now();
             let answer = sender.send(attempt).await;
-            Outcome { event, number, answer }
+            Outcome { event, number, took: began.elapsed(), answer }
         }));
     }
 
     /// Writes down what came of an attempt, and waits until that is durable.
     async fn settle(&self, shift: &mut Shift, outcome: Outcome) -> Result<Next, DeliverError> {
-        let Outcome { event, number, answer } = outcome;
+        let Outcome { event, number, took, answer } = outcome;
         let offset = event.offset;
+        let time = self.parts.clock.now();
+        self.desk.note(&Made { time, offset, attempt: number, took, answer: &answer, replay: None });
         let delivered = matches!(&answer, Ok(answer) if (200..300).contains(&answer.status));
         let kind = if delivered { "delivered" } else { "failed" };
         self.parts.metrics.attempts.get_or_create(&Word { kind }).inc();
         match answer {
             Ok(answer) if delivered => {
                 self.settle_ack(shift.seeks, offset, number, &answer).await?;
+                self.tell(is_failing(shift).then_some(News::Recovered { offset })).await;
                 shift.failures_in_row = 0;
                 shift.failed.remove(&offset);
                 shift.busy.remove(&lane(&shift.settings, &event));
@@ -288,11 +241,19 @@ impl Worker {
                     return Ok(next);
                 }
                 let id = self.subscription.id();
-                let reason = Some("the endpoint answered 410 Gone".to_owned());
-                self.parts.engine.record(vec![Entry::Paused { id, reason }])?.durable().await?;
+                let reason = "the endpoint answered 410 Gone";
+                let entry = Entry::Paused { id, reason: Some(reason.to_owned()) };
+                self.parts.engine.record(vec![entry])?.durable().await?;
+                self.tell(Some(News::Paused { reason, offset: Some(offset) })).await;
                 Ok(Next::LookAgain)
             }
             Err(error) => self.settle_failure(shift, event, number, None, None, error.to_string()).await,
+        }
+    }
+
+    async fn tell(&self, news: Option<News<'_>>) {
+        if let Some(news) = news {
+            announce(&self.parts, self.subscription.name().as_str(), news).await;
         }
     }
 
@@ -334,12 +295,17 @@ impl Worker {
         };
         shift.failures_in_row = shift.failures_in_row.saturating_add(1);
         let id = self.subscription.id();
+        let opened = (shift.failures_in_row == limits::FAILING_AFTER).then(|| reason.clone());
+        let news = opened.as_deref().map(|reason| News::Failing { offset, attempts: number, status, reason });
         if given_up {
             self.parts.metrics.dead_letters.inc();
             tracing::warn!(connector = %self.subscription.name(), %offset, attempts = number, %reason, "given up");
             let dead = |_| Entry::Dead { id, offset, attempts: number, status, reason };
             match self.subscription.give_up(shift.session.generation(), offset, dead) {
-                Ok(ticket) => ticket.durable().await?,
+                Ok(ticket) => {
+                    ticket.durable().await?;
+                    self.tell(news).await;
+                }
                 Err(AckRefused::Over) => {}
                 Err(error) => return Err(refused(error)),
             }
@@ -361,6 +327,7 @@ impl Worker {
             self.parts.engine.record(vec![entry])?
         };
         ticket.durable().await?;
+        self.tell(news).await;
         let due = now + wait;
         if number == 1 {
             shift.next_new = due;
@@ -368,61 +335,6 @@ impl Worker {
         shift.failed.insert(offset, Failing { attempts: number, failing_for, since: now, due });
         shift.retries.insert((due, offset), event);
         Ok(Next::GoOn)
-    }
-}
-
-impl Shift {
-    /// Takes an event in; one that failed before a restart waits for its time.
-    fn receive(&mut self, event: Arc<Event>) {
-        match self.failed.get(&event.offset) {
-            Some(failing) => {
-                self.busy.insert(lane(&self.settings, &event));
-                self.retries.insert((failing.due, event.offset), event);
-            }
-            None => self.waiting.push_back(event),
-        }
-    }
-
-    /// What has been due for longest: a retry, or the first waiting event whose lane is free.
-    ///
-    /// With the circuit open that is the probe. A poison event alone may have opened it, so that others have their
-    /// turn too; and where the endpoint is down the backlog is not failed event by event as fast as it answers, but
-    /// each new one waits as long as the one before it was told to.
-    fn next_attempt(&self, now: Instant) -> Option<(Instant, Candidate)> {
-        let retry = self.retries.keys().next().map(|(due, _)| (*due, Candidate::Retry));
-        let free = self.waiting.iter().position(|event| !self.busy.contains(&lane(&self.settings, event)));
-        let new_due = if is_failing(self) { self.next_new } else { now };
-        let new = free.map(|at| (new_due, Candidate::New(at)));
-        [retry, new].into_iter().flatten().min_by_key(|(due, _)| *due)
-    }
-
-    /// Takes it in hand; its lane is busy until it is done.
-    fn take(&mut self, candidate: &Candidate) -> Option<Arc<Event>> {
-        match candidate {
-            Candidate::Retry => self.retries.pop_first().map(|(_, event)| event),
-            Candidate::New(at) => {
-                let event = self.waiting.remove(*at)?;
-                self.busy.insert(lane(&self.settings, &event));
-                Some(event)
-            }
-        }
-    }
-}
-
-/// Requests that may run side by side; an open circuit lets one probe through at a time.
-fn slots(shift: &Shift) -> usize {
-    if is_failing(shift) { 1 } else { shift.settings.in_flight as usize }
-}
-
-fn is_failing(shift: &Shift) -> bool {
-    shift.failures_in_row >= limits::FAILING_AFTER
-}
-
-fn lane(settings: &ConnectorSettings, event: &Event) -> Lane {
-    match &event.head.key {
-        _ if settings.in_flight == 1 => Lane::Everything,
-        Some(key) => Lane::Key(key.clone()),
-        None => Lane::Alone(event.offset),
     }
 }
 

@@ -1,8 +1,9 @@
 //! What can happen, as it is written down. Frozen: a change is a new version beside it.
 
+use super::target::Target;
 use crate::codec::{self, CodecError};
 use crate::log::LogKind;
-use crate::model::{ConnectorSettings, Filter, Kind, Name, Offset, Span, SubscriberId, SubscriberSettings, Timestamp};
+use crate::model::{Name, Offset, Span, SubscriberId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -156,19 +157,22 @@ pub enum Entry {
         /// Which offsets.
         span: Span,
     },
-}
-
-/// What a name stands for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Target {
-    /// A listener that comes.
-    Subscriber(SubscriberSettings),
-    /// An endpoint that is called.
-    Connector {
-        /// What it is told.
-        settings: ConnectorSettings,
-        /// Its headers and signing key, encrypted.
-        secrets: Sealed,
+    /// An event was sent beside the ordinary course, and how that ended; the cursor knows nothing of it.
+    Resent {
+        /// Whose.
+        id: SubscriberId,
+        /// Which event.
+        offset: Offset,
+        /// The replay that it was part of; a dead letter's retry where absent.
+        replay: Option<String>,
+        /// Attempts made; those before a dead letter died count.
+        attempts: u32,
+        /// The status of the last answer, where there was one.
+        status: Option<u16>,
+        /// How long that answer took.
+        latency_ms: Option<u32>,
+        /// Why it was given up; acknowledged where absent.
+        failure: Option<String>,
     },
 }
 
@@ -246,26 +250,6 @@ impl Outcome {
     }
 }
 
-impl Target {
-    /// What kind it is.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        match self {
-            Target::Subscriber(_) => Kind::Subscriber,
-            Target::Connector { .. } => Kind::Connector,
-        }
-    }
-
-    /// What it asks for.
-    #[must_use]
-    pub fn channels(&self) -> &Filter {
-        match self {
-            Target::Subscriber(settings) => &settings.channels,
-            Target::Connector { settings, .. } => &settings.channels,
-        }
-    }
-}
-
 impl Entry {
     /// Its record's body.
     #[must_use]
@@ -287,7 +271,9 @@ impl Entry {
         match self {
             Entry::Acked { spans, .. } => spans.iter().map(|acked| acked.span.to).max(),
             Entry::Skipped { spans, .. } => spans.iter().map(|span| span.to).max(),
-            Entry::Failed { offset, .. } | Entry::Dead { offset, .. } => Some(offset.next()),
+            Entry::Failed { offset, .. } | Entry::Dead { offset, .. } | Entry::Resent { offset, .. } => {
+                Some(offset.next())
+            }
             Entry::Made { cursor, .. } | Entry::Sought { cursor, .. } => Some(*cursor),
             Entry::Changed { from, .. } => Some(*from),
             Entry::Missed { span, .. } | Entry::Told { span, .. } => Some(span.to),

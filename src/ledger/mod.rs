@@ -7,13 +7,17 @@
 mod entry;
 mod error;
 mod mend;
+mod secrets;
 mod state;
 mod store;
+mod target;
 mod vault;
 
-pub use entry::{AckedSpan, Entry, Outcome, Sealed, Target, Via};
+pub use entry::{AckedSpan, Entry, Outcome, Sealed, Via};
 pub use error::LedgerError;
 pub use mend::accept_loss;
+pub use secrets::{ConnectorSecrets, SigningSecret, TooManySecrets};
 pub use state::{FailedAttempt, State, Subscriber};
 pub use store::{Ledger, Recorded};
-pub use vault::{ConnectorSecrets, SigningSecret, Vault, VaultError};
+pub use target::Target;
+pub use vault::{Vault, VaultError};

@@ -1,6 +1,7 @@
 //! The fold of all entries: who there is, and how far each has come.
 
-use super::entry::{Entry, Target};
+use super::entry::Entry;
+use super::target::Target;
 use crate::codec::{self, CodecError};
 use crate::model::{Filter, Kind, Name, Offset, Span, Spans, SubscriberId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -189,7 +190,7 @@ impl State {
                 }
             }
             Entry::LedgerRetired { start } => self.ledger_start = self.ledger_start.max(*start),
-            Entry::Cut { .. } | Entry::LossAccepted { .. } => {}
+            Entry::Cut { .. } | Entry::LossAccepted { .. } | Entry::Resent { .. } => {}
             Entry::Changed { id, .. }
             | Entry::Acked { id, .. }
             | Entry::Failed { id, .. }
@@ -261,7 +262,13 @@ fn happened(subscriber: &mut Subscriber, entry: &Entry, time: Timestamp) {
             subscriber.failed.insert(*offset, failed);
             subscriber.failures_in_row = subscriber.failures_in_row.saturating_add(1);
         }
-        Entry::Dead { offset, .. } => subscriber.finish(Span::one(*offset)),
+        Entry::Dead { offset, .. } => {
+            subscriber.finish(Span::one(*offset));
+            if subscriber.kind() == Kind::Connector {
+                // The endpoint failed once more, as before every other retry.
+                subscriber.failures_in_row = subscriber.failures_in_row.saturating_add(1);
+            }
+        }
         Entry::Skipped { spans, .. } => spans.iter().for_each(|span| subscriber.finish(*span)),
         Entry::Sought { cursor, .. } => {
             // What is delivered from here on is delivered under the patterns in force now.
@@ -289,6 +296,7 @@ fn happened(subscriber: &mut Subscriber, entry: &Entry, time: Timestamp) {
         | Entry::Retired { .. }
         | Entry::LedgerRetired { .. }
         | Entry::LossAccepted { .. }
+        | Entry::Resent { .. }
         | Entry::Cut { .. } => {}
     }
 }

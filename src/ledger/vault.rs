@@ -4,14 +4,12 @@
 //! bound in, so that a sealed secret of one connector cannot be put under another.
 
 use super::entry::Sealed;
+use super::secrets::ConnectorSecrets;
 use crate::clock::fill_secret;
 use crate::fs::{self, Fs};
 use crate::model::SubscriberId;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
-use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -35,65 +33,6 @@ pub enum VaultError {
     /// A sealed secret does not open with this key.
     #[error("a connector's secrets do not open with the key in the keys folder; put the key back that sealed them")]
     Refused,
-}
-
-/// What a connector keeps to itself.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConnectorSecrets {
-    /// Headers that each request carries.
-    pub headers: Vec<(String, String)>,
-    /// What requests are signed with.
-    pub signing: SigningSecret,
-}
-
-/// A Standard Webhooks secret: 24 to 64 bytes, written as `whsec_` and base64.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SigningSecret(Vec<u8>);
-
-impl std::fmt::Debug for ConnectorSecrets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ConnectorSecrets(…)")
-    }
-}
-
-impl std::fmt::Debug for SigningSecret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("whsec_…")
-    }
-}
-
-impl SigningSecret {
-    /// A new one.
-    #[must_use]
-    pub fn random() -> Self {
-        let mut bytes = vec![0; 32];
-        fill_secret(&mut bytes);
-        Self(bytes)
-    }
-
-    /// Reads `whsec_…`.
-    ///
-    /// # Errors
-    /// Other text, or fewer than 24 or more than 64 bytes.
-    pub fn parse(text: &str) -> Result<Self, crate::model::Invalid> {
-        let bytes = text.strip_prefix("whsec_").and_then(|encoded| STANDARD.decode(encoded).ok());
-        bytes
-            .filter(|bytes| (24..=64).contains(&bytes.len()))
-            .map(Self)
-            .ok_or_else(|| crate::model::Invalid::new("secret", "must be whsec_ and the base64 of 24 to 64 bytes"))
-    }
-
-    /// `whsec_…`, for the one time that it is shown.
-    #[must_use]
-    pub fn reveal(&self) -> String {
-        format!("whsec_{}", STANDARD.encode(&self.0))
-    }
-
-    /// The key itself.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
 }
 
 /// Seals and opens.
@@ -137,7 +76,7 @@ impl Vault {
     pub fn seal(&self, id: SubscriberId, secrets: &ConnectorSecrets) -> Sealed {
         let mut nonce = [0; 24];
         fill_secret(&mut nonce);
-        let plain = crate::codec::encode(1, secrets);
+        let plain = secrets.encode();
         let payload = Payload { msg: &plain, aad: &id.0.to_be_bytes() };
         let ciphertext =
             self.0.encrypt(<&XNonce>::from(&nonce), payload).expect("a few kilobytes are far below the cipher's limit");
@@ -151,21 +90,20 @@ impl Vault {
     pub fn open_sealed(&self, id: SubscriberId, sealed: &Sealed) -> Result<ConnectorSecrets, VaultError> {
         let payload = Payload { msg: &sealed.ciphertext, aad: &id.0.to_be_bytes() };
         let plain = self.0.decrypt(<&XNonce>::from(&sealed.nonce), payload).map_err(|_| VaultError::Refused)?;
-        crate::codec::decode(1, &plain).map_err(|_| VaultError::Refused)
+        ConnectorSecrets::decode(&plain)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::secrets::SigningSecret;
     use super::*;
 
     #[test]
     fn sealed_secrets_open_only_for_whom_they_were_sealed() {
         let vault = Vault::ephemeral();
-        let secrets = ConnectorSecrets {
-            headers: vec![("authorization".into(), "Bearer abc123".into())],
-            signing: SigningSecret::random(),
-        };
+        let headers = vec![("authorization".into(), "Bearer abc123".into())];
+        let secrets = ConnectorSecrets::new(headers, SigningSecret::random());
         let sealed = vault.seal(SubscriberId(1), &secrets);
         assert_eq!(vault.open_sealed(SubscriberId(1), &sealed).unwrap(), secrets);
         assert!(matches!(vault.open_sealed(SubscriberId(2), &sealed), Err(VaultError::Refused)));

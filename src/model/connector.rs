@@ -1,11 +1,11 @@
 //! What a connector is told: where to call, with what, and how stubbornly.
 
-use super::{Backoff, Filter, Invalid, limits};
+use super::{Backoff, Filter, Invalid, Rate, limits};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The settings of a connector, without its secrets: those are headers and a signing key, kept sealed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectorSettings {
     /// Where to POST.
     pub url: String,
@@ -21,6 +21,8 @@ pub struct ConnectorSettings {
     pub retry: Retry,
     /// Requests side by side; above 1 events are ordered for each key only.
     pub in_flight: u32,
+    /// Attempts at most; as many as it takes if absent.
+    pub rate_limit: Option<Rate>,
 }
 
 /// The form of a request's body.
@@ -30,19 +32,19 @@ pub enum Format {
     Native,
     /// The payload alone, with its content type.
     Data,
+    /// A CloudEvent in structured mode.
+    CloudEvents,
+    /// A CloudEvent in binary mode.
+    CloudEventsBinary,
+    /// A text of the operator's own: a Jinja template over the event's members.
+    Template(String),
 }
 
 impl Format {
-    /// The word in the contract.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Format::Native => "native",
-            Format::Data => "data",
-        }
-    }
+    /// What can be asked for.
+    pub const KNOWN: &str = "write native, data, cloudevents, cloudevents-binary or {\"template\":\"…\"}";
 
-    /// Reads the word.
+    /// Reads the word of a format that has one.
     ///
     /// # Errors
     /// Another word.
@@ -50,7 +52,9 @@ impl Format {
         match text {
             "native" => Ok(Format::Native),
             "data" => Ok(Format::Data),
-            _ => Err(Invalid::new("format", format!("'{}' is not served; write native or data", text.escape_debug()))),
+            "cloudevents" => Ok(Format::CloudEvents),
+            "cloudevents-binary" => Ok(Format::CloudEventsBinary),
+            _ => Err(Invalid::new("format", format!("'{}' is none; {}", text.escape_debug(), Format::KNOWN))),
         }
     }
 }
@@ -101,6 +105,7 @@ impl ConnectorSettings {
             timeout: Duration::from_secs(15),
             retry: Retry::default(),
             in_flight: 1,
+            rate_limit: None,
         }
     }
 

@@ -19,6 +19,15 @@ pub enum EventId {
 }
 
 impl EventId {
+    /// One for an event whose publisher gives none: a UUIDv7 (RFC 9562), so that ids sort by time.
+    #[must_use]
+    pub fn made(now: Timestamp, random: [u8; 16]) -> Self {
+        let mut chance = [0; 10];
+        chance.copy_from_slice(random.first_chunk::<10>().expect("16 bytes hold 10"));
+        let made = uuid::Builder::from_unix_timestamp_millis(now.0 / 1_000, &chance);
+        Self::Made(made.into_uuid().into_bytes())
+    }
+
     /// Reads a publisher's id.
     ///
     /// # Errors

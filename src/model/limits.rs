@@ -76,6 +76,24 @@ pub const MAX_CONNECTOR_TIMEOUT: Duration = Duration::from_secs(300);
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// Bytes of an endpoint's response that are read.
 pub const MAX_RESPONSE_BYTES: usize = 64 << 10;
+/// How long a signing secret that was rotated out signs along.
+pub const SECRET_OVERLAP: Duration = Duration::from_secs(24 * 3600);
+/// Secrets that sign along, at most: each is a signature in a header.
+pub const MAX_RETIRING_SECRETS: usize = 16;
+/// Bytes of a template.
+pub const MAX_TEMPLATE_BYTES: usize = 64 << 10;
+/// Bytes that a template may make of an event.
+pub const MAX_RENDERED_BYTES: usize = 4 << 20;
+/// Steps that a template may take.
+pub const MAX_TEMPLATE_STEPS: u64 = 1_000_000;
+/// Attempts that are remembered of each connector, in memory.
+pub const MAX_ATTEMPTS_KEPT: usize = 100;
+/// Characters of a response that are remembered.
+pub const MAX_RESPONSE_START: usize = 300;
+/// Dead letters of a connector that wait for their retry, and so offsets in one such request.
+pub const MAX_DEAD_LETTER_RETRIES: usize = 10_000;
+/// Replays of one connector side by side.
+pub const MAX_REPLAYS: usize = 8;
 /// Failures in a row that open a connector's circuit.
 pub const FAILING_AFTER: u32 = 5;
 

@@ -19,6 +19,7 @@ mod name;
 mod offset;
 mod pattern;
 mod place;
+mod rate;
 mod subscriber;
 mod time;
 
@@ -35,5 +36,6 @@ pub use name::{Key, Name, SubscriberId};
 pub use offset::{Offset, Span, Spans};
 pub use pattern::{Filter, Pattern};
 pub use place::Place;
+pub use rate::Rate;
 pub use subscriber::{Kind, SubscriberSettings};
 pub use time::Timestamp;

@@ -14,6 +14,8 @@ pub enum Table {
     Names = b'n',
     /// `(subscriber, offset)`: a dead letter.
     DeadLetters = b'd',
+    /// `()`: the version of the rows.
+    Version = b'v',
     /// `()`: how far the ledger was applied.
     Applied = b'a',
 }

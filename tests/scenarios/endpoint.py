@@ -1,27 +1,57 @@
 """An HTTP endpoint that connectors call, and what it got."""
 
+import asyncio
 import contextlib
+import dataclasses
 import json
 import socket
+import time
 
 from aiohttp import web
 
 
+@dataclasses.dataclass
+class Request:
+    """One request as it came."""
+
+    offset: int
+    attempt: int
+    headers: dict
+    body: bytes
+    came: float
+
+
 class Endpoint:
-    """Keeps what came; `answer` gives the status for an event."""
+    """Keeps what came; `answer` gives the status for an event, or a status and a text.
+
+    A body that is no event as JSON is told by its offset alone.
+    """
 
     def __init__(self, answer=lambda event: 200):
         self.answer = answer
+        self.requests = []
         self.attempts = []
         self.accepted = []
 
     async def receive(self, request):
-        event = json.loads(await request.read())
-        self.attempts.append(event["offset"])
-        status = self.answer(event)
+        body = await request.read()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        offset = int(headers["stentor-offset"])
+        self.requests.append(Request(offset, int(headers["stentor-attempt"]), headers, body, time.monotonic()))
+        try:
+            event = json.loads(body)
+        except ValueError:
+            event = None
+        if not isinstance(event, dict) or "offset" not in event:
+            event = {"offset": offset}
+        self.attempts.append(offset)
+        answer = self.answer(event)
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        status, text = answer if isinstance(answer, tuple) else (answer, "")
         if status == 200:
-            self.accepted.append(event["offset"])
-        return web.Response(status=status)
+            self.accepted.append(offset)
+        return web.Response(status=status, text=text)
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,70 @@
+//! `/v1/dead-letters`: what was given up, and another try at it.
+
+use super::body;
+use super::problem::Problem;
+use super::query::Query;
+use super::router::Api;
+use crate::broker::DeadLetterQuery;
+use crate::model::{Invalid, Name, Offset, limits};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<axum::Json<Value>, Problem> {
+    let mut query = Query::of(&uri);
+    let asked = DeadLetterQuery {
+        subscriber: query
+            .one("subscriber")?
+            .map(|name| Name::parse("subscriber", &name).map(String::from))
+            .transpose()?,
+        limit: query.limit()?,
+        after: query.one("after")?.map(|text| after(&text)).transpose()?,
+    };
+    query.end()?;
+    let page = api.broker.dead_letters(asked).await?;
+    let shown: Vec<Value> = page
+        .letters
+        .iter()
+        .map(|letter| {
+            json!({
+                "subscriber": letter.subscriber, "offset": letter.offset, "channel": letter.channel,
+                "attempts": letter.attempts, "reason": letter.reason, "time": letter.time.to_string(),
+            })
+        })
+        .collect();
+    let next = page.next.map(|(id, offset)| format!("{id}.{offset}"));
+    Ok(axum::Json(json!({"dead_letters": shown, "next": next})))
+}
+
+/// What `next` gave.
+fn after(text: &str) -> Result<(u64, u64), Invalid> {
+    let parts = text.split_once('.').and_then(|(id, offset)| Some((id.parse().ok()?, offset.parse().ok()?)));
+    parts.ok_or_else(|| Invalid::new("after", "is not what an earlier page gave as next"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetryInput {
+    subscriber: String,
+    offsets: Vec<Offset>,
+}
+
+pub(super) async fn retry(
+    State(api): State<Api>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    Query::of(&uri).end()?;
+    let input: RetryInput = body::json(&headers, body).await?;
+    let name = Name::parse("subscriber", &input.subscriber)?;
+    if input.offsets.is_empty() || input.offsets.len() > limits::MAX_DEAD_LETTER_RETRIES {
+        let detail = format!("must be 1 to {} of them", limits::MAX_DEAD_LETTER_RETRIES);
+        return Err(Invalid::new("offsets", detail).into());
+    }
+    let queued = api.broker.retry_dead_letters(name.as_str(), input.offsets).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(json!({"queued": queued}))).into_response())
+}

@@ -1,0 +1,105 @@
+//! `POST /v1/preview`: what a listener or a connector would get. Nothing is made and nothing is sent.
+
+use super::connector_input::Input;
+use super::problem::Problem;
+use super::query::Query;
+use super::router::Api;
+use super::{body, render};
+use crate::broker::RangeQuery;
+use crate::connector::{Attempt, Outgoing, Purpose, request};
+use crate::ledger::{ConnectorSecrets, SigningSecret};
+use crate::model::{Event, Filter, Invalid, Place, Span};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Events, and so requests, that are shown.
+const SHOWN: usize = 10;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PreviewInput {
+    channels: Vec<String>,
+    from: Option<Value>,
+    to: Option<Value>,
+    connector: Option<Map<String, Value>>,
+}
+
+pub(super) async fn preview(
+    State(api): State<Api>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    Query::of(&uri).end()?;
+    let input: PreviewInput = body::json(&headers, body).await?;
+    let filter = Filter::parse(&input.channels)?;
+    let from = input.from.map(|from| Place::from_json("from", &from)).transpose()?.unwrap_or(Place::Earliest);
+    let to = input.to.map(|to| Place::from_json("to", &to)).transpose()?;
+    let span = Span::new(
+        api.broker.resolve("from", from).await?,
+        api.broker.resolve("to", to.unwrap_or(Place::Latest)).await?,
+    );
+    let matches = api.broker.count(&filter, span);
+    let query = RangeQuery {
+        filter,
+        from: Place::At(span.from),
+        to: Some(Place::At(span.to)),
+        limit: SHOWN,
+        wait: Duration::ZERO,
+    };
+    let range = api.broker.read(query).await?;
+    let mut out = format!("{{\"matches\":{matches},\"events\":").into_bytes();
+    render::events(&mut out, &range.events);
+    if let Some(settings) = input.connector {
+        let requests = requests(&api, settings, &input.channels, &range.events)?;
+        out.extend_from_slice(format!(",\"requests\":{requests}").as_bytes());
+    }
+    out.push(b'}');
+    Ok(([(header::CONTENT_TYPE, "application/json")], out).into_response())
+}
+
+/// The requests that these settings would make of these events.
+fn requests(
+    api: &Api,
+    mut settings: Map<String, Value>,
+    channels: &[String],
+    events: &[Arc<Event>],
+) -> Result<Value, Problem> {
+    settings.entry("channels").or_insert_with(|| json!(channels));
+    let input: Input = body::object(&Value::Object(settings).to_string())?;
+    let input = input.check()?;
+    api.broker.registry().check_connector(&input)?;
+    let secrets = ConnectorSecrets::new(input.headers.unwrap_or_default(), SigningSecret::random());
+    let (log_id, settings) = (api.broker.registry().parts().engine.log_id(), &input.settings);
+    let one = |event: &Arc<Event>| {
+        let (number, secrets, purpose) = (1, &secrets, Purpose::Delivery);
+        request(&Attempt { event, log_id, number, settings, secrets, purpose }, api.broker.now())
+    };
+    Ok(events.iter().map(|event| shown(one(event), event)).collect())
+}
+
+/// A request, or why there would be none.
+fn shown(request: Result<Outgoing, Invalid>, event: &Event) -> Value {
+    let Outgoing { url, headers, body } = match request {
+        Ok(outgoing) => outgoing,
+        Err(invalid) => return json!({"offset": event.offset, "error": invalid.to_string()}),
+    };
+    let text = |value: &header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers: Map<String, Value> =
+        headers.iter().map(|(name, value)| (name.as_str().to_owned(), json!(text(value)))).collect();
+    match std::str::from_utf8(&body) {
+        Ok(body) => json!({"method": "POST", "url": url, "headers": headers, "body": body}),
+        // No text, so no JSON string either.
+        Err(_) => {
+            json!({"method": "POST", "url": url, "headers": headers, "body": null, "body_base64": STANDARD.encode(&body)})
+        }
+    }
+}

@@ -1,0 +1,94 @@
+"""PROTOCOL.md section 7, `state`, and the broker's own events about it on `$stentor.connector.*`."""
+
+from connecting import RETRY, act, connect, in_state, publish, shown
+from endpoint import endpoint
+from harness import call, eventually, http, refused
+
+
+async def news(session, broker):
+    """What the broker published about connectors, in order."""
+    query = {"channels": "$stentor.connector.*"}
+    _, answer = await call(session, "GET", f"{broker.url}/v1/events", params=query, expect=200)
+    return [(event["channel"].removeprefix("$stentor.connector."), event["key"], event["data"]) for event in answer["events"]]
+
+
+async def told(session, broker, *names):
+    async def so_far():
+        found = await news(session, broker)
+        return len(found) >= len(names) and found
+    found = await eventually(so_far, what=f"{names} were published")
+    assert [name for name, _, _ in found] == list(names)
+    return found
+
+
+async def test_a_connector_is_active_retrying_failing_and_active_again_and_the_log_says_when(broker):
+    async with http() as session, endpoint(lambda event: 503) as receiver:
+        connector = await connect(session, broker, receiver, retry={"initial": "100ms", "max": "200ms"})
+        assert (connector["state"], connector["next_attempt"], connector["last_error"]) == ("active", None, None)
+        offset, = await publish(session, broker, "a")
+        retrying = await in_state(session, broker, "retrying")
+        assert retrying["next_attempt"].endswith("Z") and retrying["last_error"] == "answered 503"
+        await in_state(session, broker, "failing")
+        (_, key, data), = await told(session, broker, "failing")
+        assert key == "ems" and data == {
+            "connector": "ems", "reason": "answered 503", "offset": offset, "attempts": 5, "status": 503}
+        receiver.answer = lambda event: 200
+        active = await in_state(session, broker, "active")
+        assert (active["next_attempt"], active["last_error"]) == (None, None)
+        _, (_, _, data) = await told(session, broker, "failing", "recovered")
+        assert data == {"connector": "ems", "offset": offset}
+
+
+async def test_the_news_reach_who_listens_to_them_and_nobody_else_may_publish_there(broker):
+    async with http() as session, endpoint(lambda event: 500) as receiver, endpoint() as pager, endpoint() as everything:
+        await connect(session, broker, pager, name="pager", channels=["$stentor.connector.failing"])
+        await connect(session, broker, everything, name="everything", channels=["**"])
+        await connect(session, broker, receiver)
+        await publish(session, broker, "a")
+        await eventually(lambda: pager.accepted, what="the pager is told")
+        assert not [got for got in everything.requests if got.headers["stentor-channel"].startswith("$")]
+        for channel in ("$stentor.connector.failing", "$mine"):
+            await refused(session, "POST", f"{broker.url}/v1/events/{channel}", 403, "channel-reserved", json=1)
+
+
+async def test_events_that_are_given_up_count_as_failures_too(broker):
+    async with http() as session, endpoint(lambda event: 400) as receiver:
+        await connect(session, broker, receiver, retry={**RETRY, "give_up_after": 1})
+        await publish(session, broker, *range(4))
+        await eventually(lambda: len(receiver.requests) == 4, what="four were tried")
+        assert await news(session, broker) == []
+        await publish(session, broker, 5)
+        connector = await in_state(session, broker, "failing")
+        assert connector["last_error"] == "answered 400" and connector["lag"] == 0
+        await told(session, broker, "failing")
+
+
+async def test_a_410_pauses_the_connector_and_nothing_is_lost(broker):
+    async with http() as session, endpoint(lambda event: 410) as receiver:
+        await connect(session, broker, receiver)
+        offset, = await publish(session, broker, "a")
+        paused = await in_state(session, broker, "paused")
+        assert paused["next_attempt"] is None and "410" in paused["last_error"]
+        (_, _, data), = await told(session, broker, "paused")
+        assert data == {"connector": "ems", "reason": "the endpoint answered 410 Gone", "offset": offset}
+        await publish(session, broker, "b")
+        broker.kill()
+        broker.start()
+        assert (await shown(session, broker))["state"] == "paused", "over restarts too"
+        assert len(receiver.requests) == 1
+        receiver.answer = lambda event: 200
+        await act(session, broker, "resume", expect=204)
+        await eventually(lambda: len(receiver.accepted) == 2, what="it goes on from its cursor")
+        await in_state(session, broker, "active")
+
+
+async def test_a_pause_by_an_operator_is_told_once(broker):
+    async with http() as session, endpoint() as receiver:
+        await connect(session, broker, receiver)
+        for _ in range(2):
+            await act(session, broker, "pause", expect=204)
+        (_, _, data), = await told(session, broker, "paused")
+        assert data == {"connector": "ems", "reason": "an operator paused it", "offset": None}
+        await act(session, broker, "resume", expect=204)
+        await act(session, broker, "pause", expect=204)
+        await told(session, broker, "paused", "paused")
