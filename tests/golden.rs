@@ -104,6 +104,24 @@ fn entries() -> Vec<Entry> {
         Entry::LedgerRetired { start: Offset(9) },
         Entry::LossAccepted { log: "events".into(), span: span(1, 3), detail: "a record's checksum is wrong".into() },
         Entry::Told { id, span: span(2, 4) },
+        Entry::Resent {
+            id,
+            offset: Offset(5),
+            replay: Some("019a9f3e".into()),
+            attempts: 1,
+            status: Some(200),
+            latency_ms: Some(300),
+            failure: None,
+        },
+        Entry::Resent {
+            id,
+            offset: Offset(5),
+            replay: None,
+            attempts: 4,
+            status: None,
+            latency_ms: None,
+            failure: Some("answered 503".into()),
+        },
     ]
 }
 
@@ -137,10 +155,9 @@ fn a_snapshot_keeps_its_bytes() {
 
 #[test]
 fn secrets_come_back_from_their_seal() {
-    let secrets = ConnectorSecrets {
-        headers: vec![("authorization".into(), "Bearer abc123".into())],
-        signing: SigningSecret::random(),
-    };
+    let headers = vec![("authorization".into(), "Bearer abc123".into())];
+    let mut secrets = ConnectorSecrets::new(headers, SigningSecret::random());
+    secrets.rotate(SigningSecret::random(), Timestamp(0)).unwrap();
     let vault = Vault::ephemeral();
     let target = Target::Connector { settings: connector(), secrets: vault.seal(SubscriberId(1), &secrets) };
     let name = Name::parse("name", "EMS-Scheduler").unwrap();

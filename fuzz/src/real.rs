@@ -77,6 +77,15 @@ pub fn entries() -> Vec<Entry> {
         Entry::Resumed { id },
         Entry::Missed { id, span: span(2, 4) },
         Entry::Cut { log: "events".into(), quarantined: "quarantine/x.tail".into(), bytes: 77 },
+        Entry::Resent {
+            id,
+            offset: Offset(3),
+            replay: Some("again".into()),
+            attempts: 1,
+            status: Some(200),
+            latency_ms: None,
+            failure: None,
+        },
     ]
 }
 

@@ -95,3 +95,34 @@ impl From<Target> for Stored {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec;
+
+    fn target(format: Format, rate_limit: Option<Rate>) -> Target {
+        let mut settings = ConnectorSettings::new("http://a/", Filter::parse(&["a"]).unwrap());
+        (settings.format, settings.rate_limit) = (format, rate_limit);
+        Target::Connector { settings, secrets: Sealed { nonce: [7; 24], ciphertext: vec![8; 2] } }
+    }
+
+    fn hex(target: &Target) -> String {
+        codec::encode(1, target).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn a_connector_keeps_the_bytes_that_docs_format_gives_it() {
+        // url, one pattern, format, no content type, 15 s, 1 s to 300 s without an end, one in flight.
+        let (url, channels, end) = ("09687474703a2f2f612f", "010161", "07".repeat(24) + "020808");
+        let rest = "000f000100fb2c01000001";
+        for (format, bytes) in [(Format::Native, "00"), (Format::Data, "01"), (Format::CloudEvents, "02")] {
+            assert_eq!(hex(&target(format, None)), format!("0101{url}{channels}{bytes}{rest}{end}"));
+        }
+        assert_eq!(hex(&target(Format::CloudEventsBinary, None)), format!("0101{url}{channels}03{rest}{end}"));
+        let (template, rate) = (Format::Template("x".into()), Rate::parse("rate", "100/m").unwrap());
+        let limited = target(template, Some(rate));
+        assert_eq!(hex(&limited), format!("0102{url}{channels}040178{rest}6401{end}"));
+        assert_eq!(codec::decode::<Target>(1, &codec::encode(1, &limited)).unwrap(), limited);
+    }
+}

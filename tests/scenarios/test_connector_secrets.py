@@ -35,18 +35,21 @@ async def test_after_a_rotation_both_secrets_verify_every_request(broker):
 
 
 async def test_after_two_rotations_in_a_row_all_three_secrets_verify_also_after_a_restart(broker):
-    async with endpoint() as receiver, http() as session:
-        secrets = [(await connect(session, broker, receiver))["secret"]]
-        for _ in range(2):
-            secrets.append((await act(session, broker, "rotate-secret"))["secret"])
-        assert len(set(secrets)) == 3
-        got = await next_request(session, broker, receiver)
-        assert all(verifies(secret, got) for secret in secrets)
+    async with endpoint() as receiver:
+        async with http() as session:
+            secrets = [(await connect(session, broker, receiver))["secret"]]
+            for _ in range(2):
+                secrets.append((await act(session, broker, "rotate-secret"))["secret"])
+            assert len(set(secrets)) == 3
+            got = await next_request(session, broker, receiver)
+            assert all(verifies(secret, got) for secret in secrets)
         broker.kill()
         broker.start()
-        got = await next_request(session, broker, receiver)
-        assert all(verifies(secret, got) for secret in secrets)
-        assert not verifies("whsec_" + "A" * 44, got)
+        # A kept connection would be dead.
+        async with http() as session:
+            got = await next_request(session, broker, receiver)
+            assert all(verifies(secret, got) for secret in secrets)
+            assert not verifies("whsec_" + "A" * 44, got)
 
 
 async def test_a_secret_of_ones_own_may_be_rotated_in_and_no_other_answer_shows_any(broker):
