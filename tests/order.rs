@@ -82,7 +82,7 @@ impl Hook for Owner {
 
     fn failed(&self, _stage: &mut (), _from: Offset) {}
 
-    fn synced(&self, _took: Duration) {}
+    fn synced(&self, _commit: Duration, _sync: Duration) {}
 }
 
 #[test]

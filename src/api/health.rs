@@ -32,7 +32,13 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<axum::Json<serde_jso
     Ok(axum::Json(json!({"status": "ready", "start": health.start, "end": health.end, "uptime_seconds": uptime})))
 }
 
-pub(super) async fn metrics(State(api): State<Api>) -> Response {
+pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem> {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], api.broker.metrics_text()).into_response()
+    let broker = api.broker.clone();
+    // Everybody is counted, and that may be ten thousand.
+    let text = tokio::task::spawn_blocking(move || broker.metrics_text()).await.map_err(|error| {
+        tracing::error!(%error, "counting panicked");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "what is counted could not be written")
+    })?;
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }

@@ -1,6 +1,10 @@
 //! The accept loop: time limits on slow clients, a cap on connections, an end in order.
 
+use super::held::Held;
+use super::places::{Crowded, Places};
+use super::refuse;
 use crate::clock;
+use crate::metrics::{Ingress, Word};
 use axum::Router;
 use axum::http::Request;
 use hyper::body::Incoming;
@@ -12,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +36,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct ServerOptions {
     /// Connections at once.
     pub max_connections: usize,
+    /// Connections at once from one address.
+    pub max_connections_per_address: usize,
     /// How long connections may take to end.
     pub drain: Duration,
 }
@@ -60,28 +66,41 @@ impl Server {
     }
 
     /// Serves until `draining` is cancelled and every connection has ended, or the drain time is over.
-    /// `streams` are what outlives its request, WebSockets above all.
-    pub async fn serve(self, router: Router, draining: CancellationToken, streams: TaskTracker) {
+    /// `streams` are what outlives its request, WebSockets above all; `counted` is told of connections.
+    pub async fn serve(self, router: Router, draining: CancellationToken, streams: TaskTracker, counted: Ingress) {
         let tracker = TaskTracker::new();
-        let places = Arc::new(Semaphore::new(self.options.max_connections));
+        let options = self.options;
+        let places = Places::new(options.max_connections, options.max_connections_per_address);
+        for why in [Crowded::All, Crowded::Address] {
+            // A refusal that did not happen yet is a zero, and not an absence.
+            counted.refused.get_or_create(&Word { kind: why.as_str() }).inc_by(0);
+        }
+        let refusals = Arc::new(Semaphore::new(refuse::AT_ONCE));
         while let Some(accepted) = draining.run_until_cancelled(self.listener.accept()).await {
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be taken");
                     clock::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                tracing::warn!(at_most = self.options.max_connections, "too many connections; one is refused");
-                continue;
+            let place = match places.take(peer.ip(), counted.connections.clone()) {
+                Ok(place) => place,
+                Err(why) => {
+                    counted.refused.get_or_create(&Word { kind: why.as_str() }).inc();
+                    tracing::debug!(%peer, why = why.as_str(), "too many connections; one is refused");
+                    if let Ok(turn) = Arc::clone(&refusals).try_acquire_owned() {
+                        tracker.spawn(async move {
+                            refuse::refuse(stream, why).await;
+                            drop(turn);
+                        });
+                    }
+                    continue;
+                }
             };
             let (router, draining) = (router.clone(), draining.clone());
-            tracker.spawn(async move {
-                connection(stream, router, draining).await;
-                drop(place);
-            });
+            tracker.spawn(connection(Held { stream, _place: place }, router, draining));
         }
         drop(self.listener);
         tracker.close();
@@ -93,10 +112,10 @@ impl Server {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, draining: CancellationToken) {
+async fn connection(held: Held, router: Router, draining: CancellationToken) {
     // A look at the first byte, not at readiness: a fresh socket is taken for ready until it was tried.
-    let first_byte = clock::within(FIRST_BYTE, stream.peek(&mut [0])).await;
-    if stream.set_nodelay(true).is_err() || !matches!(first_byte, Some(Ok(1..))) {
+    let first_byte = clock::within(FIRST_BYTE, held.stream.peek(&mut [0])).await;
+    if held.stream.set_nodelay(true).is_err() || !matches!(first_byte, Some(Ok(1..))) {
         return;
     }
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -108,7 +127,7 @@ async fn connection(stream: TcpStream, router: Router, draining: CancellationTok
         noting.store(true, Ordering::Relaxed);
         request
     }));
-    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(held), service);
     tokio::pin!(serving);
     // Whoever sends half of a preface, or opens HTTP/2 and asks nothing, holds a place for nothing.
     let silent = async {

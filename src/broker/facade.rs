@@ -1,19 +1,20 @@
 //! The broker: opening, publishing, reading, and the end in order.
 
-use super::maintain::{Maintenance, gauges};
+use super::maintain::{Maintenance, census, gauges};
 use super::options::{Options, Storage};
 use super::receipts::Receipts;
 use super::{Error, ErrorKind, dispatch};
 use crate::clock::{Clock, Instant, Random};
 use crate::connector::Sender;
 use crate::deliver::{Registry, RegistryParts};
-use crate::engine::{Budget, ChannelInfo, Engine, Local, LocalOptions, Memory, Placed};
+use crate::engine::{Budget, ChannelInfo, Engine, Local, LocalOptions, Memory, Placed, RetentionLimits};
 use crate::fs::RealFs;
 use crate::metrics::Metrics;
 use crate::model::{Event, EventId, Filter, Headers, NewEvent, Offset, Place, Span, Timestamp, limits};
 use crate::notify::Hub;
 use crate::publish::Publisher;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,9 @@ struct Inner {
     started: Instant,
     stop: CancellationToken,
     tracker: TaskTracker,
+    retention: Arc<Mutex<RetentionLimits>>,
+    /// Held while gauges are brought up to date and written out.
+    counting: Mutex<()>,
 }
 
 /// What a publisher is told.
@@ -127,17 +131,31 @@ impl Broker {
             metrics: Arc::clone(&metrics),
         });
         let receipts = Receipts::start(Arc::clone(&engine), &options.storage, &tracker, stop.clone());
+        let retention = Arc::new(Mutex::new(options.retention));
         let maintenance = Maintenance {
             engine: Arc::clone(&engine),
             registry: Arc::clone(&registry),
             metrics: Arc::clone(&metrics),
-            retention: options.retention,
+            retention: Arc::clone(&retention),
             scrub_bytes: options.scrub_bytes,
             clock: options.clock.clone(),
         };
         tracker.spawn(maintenance.run(stop.clone()));
+        metrics.start_time.set(options.clock.now().seconds());
         let (clock, started) = (options.clock, Instant::now());
-        let inner = Inner { engine, publisher, registry, receipts, metrics, clock, started, stop, tracker };
+        let inner = Inner {
+            engine,
+            publisher,
+            registry,
+            receipts,
+            metrics,
+            clock,
+            started,
+            stop,
+            tracker,
+            retention,
+            counting: Mutex::new(()),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -326,6 +344,9 @@ impl Broker {
     /// Everything that is counted, as OpenMetrics text.
     #[must_use]
     pub fn metrics_text(&self) -> String {
+        // One at a time: what is counted anew is cleared first, and nobody should see it half.
+        let _turn = self.inner.counting.lock();
+        census(&self.inner.registry, &self.inner.metrics);
         gauges(&*self.inner.engine, &self.inner.metrics);
         self.inner.metrics.encode()
     }
@@ -359,6 +380,11 @@ impl Broker {
             end: self.end(),
             uptime: self.inner.started.elapsed(),
         }
+    }
+
+    /// Keeps so long and so much from now on. What was removed already does not come back.
+    pub fn set_retention(&self, limits: RetentionLimits) {
+        *self.inner.retention.lock() = limits;
     }
 
     /// Cancelled when the broker shuts down.

@@ -1,16 +1,22 @@
 //! What can be written on the command line.
 
+use super::bench::Bench;
 use super::connector_args::{Connector, DeadLetter};
-use crate::client::{Client, ClientError};
+use super::exit::{Exit, Fault};
+use crate::client::Client;
+use crate::fs::{RealFs, read_all};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// A durable message broker: says a thing once, and keeps telling everyone who asked until each has said "got it".
 #[derive(Debug, Parser)]
-#[command(name = "stentor", version, max_term_width = 110)]
+#[command(name = "stentor", version, max_term_width = 110, args_conflicts_with_subcommands = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
+    /// Without a command the broker is run, and takes what `serve` takes.
+    #[command(flatten)]
+    pub(super) serve: Serve,
 }
 
 /// Where the broker is, and how results look.
@@ -29,6 +35,9 @@ pub(super) struct Manner {
     /// The token to show the broker.
     #[arg(long, env = "STENTOR_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// A file that holds the token.
+    #[arg(long, env = "STENTOR_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// How results look; a table on a terminal, NDJSON in a pipe.
     #[arg(long, value_enum)]
     output: Option<OutputKind>,
@@ -44,7 +53,7 @@ pub(super) enum OutputKind {
 }
 
 impl Connection {
-    pub(super) fn client(&self) -> Result<Client, ClientError> {
+    pub(super) fn client(&self) -> Result<Client, Fault> {
         self.manner.client(&self.url)
     }
 
@@ -54,12 +63,21 @@ impl Connection {
 }
 
 impl Manner {
-    pub(super) fn client(&self, url: &str) -> Result<Client, ClientError> {
+    pub(super) fn client(&self, url: &str) -> Result<Client, Fault> {
         let client = Client::new(url)?;
-        Ok(match &self.token {
+        Ok(match self.token()? {
             Some(token) => client.with_token(token),
             None => client,
         })
+    }
+
+    /// The token itself, or what stands in the file that is named.
+    fn token(&self) -> Result<Option<String>, Fault> {
+        let (None, Some(path)) = (&self.token, &self.token_file) else { return Ok(self.token.clone()) };
+        let bad = |why: String| Exit::Usage.because(format!("--token-file: {}: {why}", path.display()));
+        let bytes = read_all(&RealFs, path, 64 << 10).map_err(|error| bad(error.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|_| bad("is not text".to_owned()))?;
+        Ok(Some(text.trim().to_owned()))
     }
 
     pub(super) fn output(&self) -> Option<OutputKind> {
@@ -116,17 +134,54 @@ pub(super) enum Command {
     Repair(Repair),
     /// Prints how the broker is.
     Status(Connection),
+    /// Shows how the broker is, live; in a pipe one line a second.
+    Top(Top),
+    /// Puts a load on a running broker, and measures.
+    #[command(subcommand)]
+    Bench(Bench),
     /// Shows what was promised: a listener that goes away, an endpoint that fails at first.
     Demo,
+    /// Checks the broker's configuration, or shows it.
+    #[command(subcommand)]
+    Config(Config),
+    /// Prints completions for a shell, to be sourced by it.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
-impl Default for Command {
-    fn default() -> Self {
-        Self::Serve(Serve::default())
-    }
+/// Takes the flags of `serve`, so that what is looked at is what would run.
+#[derive(Debug, Subcommand)]
+pub(super) enum Config {
+    /// Says whether the broker could start with it; every fault with its place, and status 2.
+    Check(ConfigArguments),
+    /// Prints every key: its value, and where that was written.
+    Show(ConfigArguments),
 }
 
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Args)]
+pub(super) struct ConfigArguments {
+    #[command(flatten)]
+    pub(super) serve: Serve,
+    /// How results look; a table on a terminal, NDJSON in a pipe.
+    #[arg(long, value_enum)]
+    pub(super) output: Option<OutputKind>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Top {
+    /// How often to look, as in 1s.
+    #[arg(long, default_value = "1s")]
+    pub(super) every: String,
+    /// Ends after so many looks.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) count: Option<u64>,
+    #[command(flatten)]
+    pub(super) connection: Connection,
+}
+
+#[derive(Debug, Clone, Args)]
 pub(super) struct Serve {
     /// The data directory [default: data].
     #[arg(long)]
@@ -182,8 +237,8 @@ pub(super) struct Subscribe {
     /// Where to begin: an offset, a time, earliest or latest.
     #[arg(long)]
     pub(super) from: Option<String>,
-    /// Ends after so many events.
-    #[arg(long)]
+    /// Ends after so many events; with --exec, after so many that CMD ended well on.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) count: Option<u64>,
     /// Runs this for each event, the event on its stdin; acknowledged when it ends well.
     #[arg(long, value_name = "CMD")]
@@ -219,8 +274,18 @@ pub(super) enum Subscriber {
     Seek(Seek),
     /// Waits until it has acknowledged everything up to an offset.
     Wait(Wait),
-    /// Removes it.
-    Rm(Named),
+    /// Removes it; its name made again is a new subscriber.
+    Rm(Remove),
+}
+
+/// What to remove.
+#[derive(Debug, Args)]
+pub(super) struct Remove {
+    #[command(flatten)]
+    pub(super) named: Named,
+    /// Shows what would go, and leaves it.
+    #[arg(long)]
+    pub(super) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

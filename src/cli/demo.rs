@@ -1,9 +1,10 @@
 //! `stentor demo`: a broker, a listener that goes away and comes back, an endpoint that fails at first, in one
 //! terminal. It ends well only if what was promised held.
 
-use super::exit::{Exit, Fault, Outcome};
+use super::endpoint::{DRAIN, LOOPBACK, serve};
+use super::exit::{Exit, Outcome};
 use super::output::line;
-use crate::api::{ApiOptions, Origins, Server, ServerOptions, router};
+use crate::api::{ApiOptions, Origins, router};
 use crate::broker::{Broker, Options};
 use crate::client::{Client, Heard, Listen, Listening};
 use crate::clock;
@@ -11,7 +12,6 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
 use serde_json::{Value, json};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,8 +19,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
-const SERVER: ServerOptions = ServerOptions { max_connections: 100, drain: Duration::from_secs(2) };
 const PATIENCE: Duration = Duration::from_secs(20);
 const EVENTS: u64 = 5;
 
@@ -29,13 +27,13 @@ pub(super) async fn run() -> Outcome {
     let _stops_all = stop.clone().drop_guard();
     let broker = Broker::open(Options::memory()).await?;
     let streams = TaskTracker::new();
-    let api = ApiOptions { origins: Origins::default(), drain: SERVER.drain, streams };
-    let url = serve(router(broker.clone(), api, stop.clone()), &stop).await?;
+    let api = ApiOptions { origins: Origins::default(), drain: DRAIN, streams };
+    let url = serve(LOOPBACK, router(broker.clone(), api, stop.clone()), &stop).await?;
     let client = Client::new(&url)?;
     line(&format!("a broker at {url}, in memory"))?;
 
     let (called, calls) = mpsc::channel(16);
-    let endpoint = serve(endpoint(called), &stop).await?;
+    let endpoint = serve(LOOPBACK, endpoint(called), &stop).await?;
     let settings = json!({"url": format!("{endpoint}/hook"), "channels": ["policy.approved"],
         "retry": {"initial": "50ms", "max": "200ms"}});
     client.json(client.request(reqwest::Method::PUT, &["v1", "connectors", "EMS-Scheduler"]).json(&settings)).await?;
@@ -58,14 +56,6 @@ pub(super) async fn run() -> Outcome {
     stop.cancel();
     broker.shutdown().await;
     line("what was promised held")
-}
-
-/// Serves on a port of its own; gives the URL.
-async fn serve(router: Router, stop: &CancellationToken) -> Result<String, Fault> {
-    let server = Server::bind(LOOPBACK, SERVER).await?;
-    let url = format!("http://{}", server.address()?);
-    tokio::spawn(server.serve(router, stop.clone(), TaskTracker::new()));
-    Ok(url)
 }
 
 /// Fails three times, then takes everything and says what it took.

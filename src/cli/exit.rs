@@ -39,7 +39,8 @@ impl From<ClientError> for Fault {
     fn from(error: ClientError) -> Self {
         let exit = match &error {
             ClientError::Refused { status: 404 | 410, .. } => Exit::NotFound,
-            ClientError::Refused { status: 400, .. } | ClientError::Url(_) => Exit::Usage,
+            ClientError::Refused { status: 400, .. } | ClientError::Closed { code: 4500, .. } => Exit::Usage,
+            ClientError::Url(_) => Exit::Usage,
             _ => Exit::Failed,
         };
         exit.because(error.to_string())
@@ -65,6 +66,10 @@ impl From<crate::model::Invalid> for Fault {
 
 impl From<std::io::Error> for Fault {
     fn from(error: std::io::Error) -> Self {
-        Exit::Failed.because(error.to_string())
+        match error.kind() {
+            // Whoever read the results has had enough, as `head` has: nothing to say, and nobody to say it to.
+            std::io::ErrorKind::BrokenPipe => Exit::Failed.because(""),
+            _ => Exit::Failed.because(error.to_string()),
+        }
     }
 }

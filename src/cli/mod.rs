@@ -4,10 +4,13 @@
 //! 3 not found, 4 timed out.
 
 mod args;
+mod bench;
+mod config;
 mod connector;
 mod connector_args;
 mod dead_letter;
 mod demo;
+mod endpoint;
 mod exit;
 mod export;
 mod input;
@@ -17,13 +20,15 @@ mod read;
 mod receipts;
 mod repair;
 mod serve;
+mod service;
 mod status;
 mod subscribe;
 mod subscriber;
+mod top;
 mod verify;
 
 use args::{Arguments, Command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use exit::{Exit, Outcome};
 use std::process::ExitCode;
 
@@ -41,7 +46,12 @@ pub fn main() -> ExitCode {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(Box::pin(run(arguments))),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(Box::pin(run(arguments)));
+            // A command that ended has waited for what matters; a disk that hangs must not hold the process.
+            runtime.shutdown_background();
+            outcome
+        }
         Err(error) => Err(Exit::Failed.because(format!("the runtime does not start: {error}"))),
     };
     match outcome {
@@ -56,7 +66,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Outcome {
-    match arguments.command.unwrap_or_default() {
+    match arguments.command.unwrap_or(Command::Serve(arguments.serve)) {
         Command::Serve(serve) => serve::run(serve).await,
         Command::Publish(publish) => publish::run(publish).await,
         Command::Subscribe(subscribe) => subscribe::run(subscribe).await,
@@ -69,6 +79,16 @@ async fn run(arguments: Arguments) -> Outcome {
         Command::Verify(verify) => verify::run(&verify),
         Command::Repair(repair) => repair::run(&repair),
         Command::Status(connection) => status::run(&connection).await,
+        Command::Top(top) => top::run(&top).await,
+        Command::Bench(bench) => bench::run(bench).await,
         Command::Demo => demo::run().await,
+        Command::Config(command) => config::run(command),
+        Command::Completions { shell } => completions(shell),
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "stentor", &mut script);
+    output::bytes(&script)
 }

@@ -14,9 +14,13 @@ pub(super) fn for_people(asked: Option<OutputKind>) -> bool {
 
 /// Writes one line to stdout, at once: the reader may be waiting for it.
 pub(super) fn line(text: &str) -> Outcome {
+    bytes(&[text.as_bytes(), b"\n"].concat())
+}
+
+/// Writes to stdout, at once.
+pub(super) fn bytes(text: &[u8]) -> Outcome {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.write_all(b"\n")?;
+    out.write_all(text)?;
     Ok(out.flush()?)
 }
 
@@ -39,15 +43,22 @@ pub(super) fn object(asked: Option<OutputKind>, value: &Value) -> Outcome {
     if !for_people(asked) {
         return line(&value.to_string());
     }
+    let members = value.as_object().into_iter().flatten();
+    figures(members.map(|(name, value)| (name.clone(), cell(Some(value)))))
+}
+
+/// Prints a line a figure, for people.
+pub(super) fn figures(lines: impl IntoIterator<Item = (String, String)>) -> Outcome {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    for (name, value) in value.as_object().into_iter().flatten() {
-        table.add_row([name.clone(), cell(Some(value))]);
+    for (name, value) in lines {
+        table.add_row([name, value]);
     }
     line(&table.to_string())
 }
 
-fn cell(value: Option<&Value>) -> String {
+/// A value as it stands in a table.
+pub(super) fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
         Some(Value::String(text)) => text.clone(),

@@ -1,6 +1,6 @@
 //! `stentor publish`.
 
-use super::args::Publish;
+use super::args::{OutputKind, Publish};
 use super::exit::{Exit, Outcome};
 use super::output;
 use crate::client::{Client, PublishOptions};
@@ -15,7 +15,7 @@ const BATCH_BYTES: usize = limits::MAX_BATCH_BYTES / 2;
 pub(super) async fn run(publish: Publish) -> Outcome {
     let client = publish.connection.client()?;
     if let Some(file) = &publish.ndjson {
-        return many(&client, file).await;
+        return many(&client, file, publish.connection.output()).await;
     }
     let payload = match publish.data.as_deref() {
         None | Some("-") => {
@@ -42,7 +42,7 @@ pub(super) async fn run(publish: Publish) -> Outcome {
 }
 
 /// Publishes a file in batches, each all or none; says after which line it stopped where one is refused.
-async fn many(client: &Client, file: &Path) -> Outcome {
+async fn many(client: &Client, file: &Path, asked: Option<OutputKind>) -> Outcome {
     let opened: Box<dyn tokio::io::AsyncRead + Unpin> = if file.as_os_str() == "-" {
         Box::new(tokio::io::stdin())
     } else {
@@ -74,7 +74,7 @@ async fn many(client: &Client, file: &Path) -> Outcome {
         }
         if ended {
             bar.finish_and_clear();
-            return output::line(&format!("{{\"published\":{done}}}"));
+            return output::object(asked, &serde_json::json!({"published": done}));
         }
     }
 }

@@ -3,42 +3,63 @@
 use super::args::Serve;
 use super::exit::{Exit, Outcome};
 use super::output;
+use super::service::{self, Reload, Signals};
 use crate::api::{ApiOptions, Server, ServerOptions, router};
 use crate::broker::Broker;
+use crate::clock;
 use crate::config::{Config, Layers};
-use crate::{clock, telemetry};
-use tokio::signal::unix::{SignalKind, signal};
+use crate::fs::{Fs, Open, RealFs};
+use crate::telemetry::Diagnostics;
+use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(super) async fn run(serve: Serve) -> Outcome {
-    let config = layers(serve).build().map_err(|faults| Exit::Usage.because(faults.to_string()))?;
-    telemetry::init(&config.log).map_err(|fault| Exit::Usage.because(format!("log: {fault}")))?;
+    let layers = layers(serve);
+    let effective = layers.effective().map_err(|faults| Exit::Usage.because(faults.to_string()))?;
+    let config = effective.config.clone();
+    let diagnostics = Diagnostics::begin(&config.log).map_err(|fault| Exit::Usage.because(format!("log: {fault}")))?;
     raise_file_limit();
     // Before the log is opened, so that a taken address costs nothing.
-    let options = ServerOptions { max_connections: config.max_connections, drain: config.drain };
+    let options = ServerOptions {
+        max_connections: config.max_connections,
+        max_connections_per_address: config.max_connections_per_address,
+        drain: config.drain,
+    };
     let server = Server::bind(config.listen, options).await;
     let server = server.map_err(|error| Exit::Failed.because(format!("listen: {}: {error}", config.listen)))?;
     let address = server.address()?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let broker = Broker::open(config.broker()).await?;
+    let mut signals = Signals::listen()?;
+    service::tell_status("opening the logs");
+    let broker = tokio::select! {
+        opened = Box::pin(Broker::open(config.broker())) => opened?,
+        // Nothing was promised yet, so there is nothing to wait for.
+        () = signals.end() => return Ok(()),
+    };
     let draining = CancellationToken::new();
     let streams = TaskTracker::new();
     let api = ApiOptions { origins: config.origins(), drain: config.drain, streams: streams.clone() };
     let router = router(broker.clone(), api, draining.clone());
-    let serving = tokio::spawn(server.serve(router, draining.clone(), streams));
+    let counted = broker.metrics().ingress.clone();
+    let serving = tokio::spawn(server.serve(router, draining.clone(), streams, counted));
     output::line(&format!("http://{address}"))?;
+    service::tell_ready(&format!("serving http://{address}"));
     tracing::info!(%address, data = %config.data.display(), start = %broker.start(), end = %broker.end(), "serving");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut reload = Reload { layers, settings: effective.settings, diagnostics, broker: broker.clone() };
+    while !signals.end_or_reload().await {
+        reload.run();
     }
-    tokio::select! {
+    service::tell_stopping();
+    let outcome = tokio::select! {
         outcome = end(&config, &broker, &draining, serving) => outcome,
-        _ = terminate.recv() => Err(Exit::Failed.because("a second signal: ended without waiting")),
-        _ = interrupt.recv() => Err(Exit::Failed.because("a second signal: ended without waiting")),
+        () = signals.end() => Err(Exit::Failed.because("a second signal: ended without waiting")),
+    };
+    if outcome.is_err() {
+        // Letting it go would wait for a disk that has not answered in time. What it has not confirmed is as after a
+        // power cut, and nobody was told otherwise.
+        std::mem::forget(broker);
     }
+    outcome
 }
 
 /// Not ready any more, streams closed, requests finished, acks settled, logs synced.
@@ -60,15 +81,27 @@ async fn end(
     Ok(())
 }
 
-fn layers(serve: Serve) -> Layers {
+/// What the command line, the environment and the file say.
+pub(super) fn layers(serve: Serve) -> Layers {
     let mut flags = Vec::new();
     let mut flag = |key, value: Option<String>| flags.extend(value.map(|value| (key, value)));
     flag("data", serve.data.map(|path| path.display().to_string()));
     flag("listen", serve.listen);
     flag("recover", serve.recover);
     flag("insecure", serve.insecure.then(|| "true".to_owned()));
-    let environment = std::env::vars().filter(|(name, _)| name.starts_with("STENTOR_")).collect();
-    Layers { file: serve.config, environment, flags }
+    // A name or value that is not UTF-8 is no key's.
+    let environment = std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)));
+    let environment = environment.filter(|(n, _)| n.starts_with("STENTOR_") || n == "STATE_DIRECTORY").collect();
+    Layers { file: serve.config.or_else(usual_file), environment, flags }
+}
+
+/// The file that is read where none is named: the unit's, or the user's, if it is there.
+fn usual_file() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let unit = variable("CONFIGURATION_DIRECTORY").map(|dir| dir.join("stentor.toml"));
+    let home = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")));
+    let user = home.map(|dir| dir.join("stentor").join("stentor.toml"));
+    [unit, user].into_iter().flatten().find(|path| RealFs.open(path, Open::Read).is_ok())
 }
 
 /// Ten thousand listeners need as many files; the soft limit is often 1024.

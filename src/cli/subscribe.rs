@@ -3,7 +3,7 @@
 use super::args::Subscribe;
 use super::exit::{Exit, Outcome};
 use super::output;
-use crate::client::{Heard, Listen, Received};
+use crate::client::{Heard, Listen, Listening, Received};
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 
@@ -30,7 +30,7 @@ pub(super) async fn run(subscribe: Subscribe) -> Outcome {
                     }
                 };
                 if !done {
-                    listening.nack(event.offset, "5s").await;
+                    failed(&subscribe.name, &mut listening, event.offset).await;
                     continue;
                 }
                 if subscribe.name.is_some() {
@@ -45,6 +45,16 @@ pub(super) async fn run(subscribe: Subscribe) -> Outcome {
             Heard::Reconnecting { reason } => anstream::eprintln!("stentor: {reason}; coming back"),
             Heard::Subscribed { .. } | Heard::CaughtUp { .. } => {}
         }
+    }
+}
+
+/// A durable subscriber gets the event again; nobody else remembers it, so that it is said.
+async fn failed(name: &Option<String>, listening: &mut Listening, offset: u64) {
+    if name.is_some() {
+        anstream::eprintln!("stentor: the command failed on offset {offset}; it comes again in 5 s");
+        listening.nack(offset, "5s").await;
+    } else {
+        anstream::eprintln!("stentor: the command failed on offset {offset}; with --as it would come again");
     }
 }
 

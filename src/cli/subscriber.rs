@@ -13,7 +13,8 @@ pub(super) async fn run(command: Subscriber) -> Outcome {
         Subscriber::Ls(connection) => list(&connection, "subscribers", &COLUMNS).await,
         Subscriber::Show(named) => show(&named, "subscribers").await,
         Subscriber::Seek(seek) => self::seek(&seek, "subscribers").await,
-        Subscriber::Rm(named) => remove(&named, "subscribers").await,
+        Subscriber::Rm(rm) if rm.dry_run => show(&rm.named, "subscribers").await,
+        Subscriber::Rm(rm) => remove(&rm.named, "subscribers").await,
         Subscriber::Wait(wait) => {
             let client = wait.connection.client()?;
             let query = [("offset", wait.offset.to_string()), ("timeout", wait.timeout.clone())];

@@ -101,6 +101,12 @@ impl Client {
         self
     }
 
+    /// The broker's URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.base.as_str().trim_end_matches('/').to_owned()
+    }
+
     /// Publishes a value as JSON. Returns when it is on the broker's disk.
     ///
     /// # Errors

@@ -106,13 +106,23 @@ pub struct Listening {
     /// Where an anonymous listener goes on.
     next: Option<u64>,
     waiting: VecDeque<Heard>,
+    /// What the broker refused last: the reason of a close that follows.
+    refused: Option<String>,
 }
 
 impl Client {
     /// Begins to listen.
     #[must_use]
     pub fn listen(&self, listen: Listen) -> Listening {
-        Listening { client: self.clone(), listen, socket: None, failures: 0, next: None, waiting: VecDeque::new() }
+        Listening {
+            client: self.clone(),
+            listen,
+            socket: None,
+            failures: 0,
+            next: None,
+            waiting: VecDeque::new(),
+            refused: None,
+        }
     }
 }
 
@@ -144,6 +154,7 @@ impl Listening {
                 Message::Close(frame) => {
                     let (code, reason) = frame.map_or((1005, String::new()), |f| (f.code.into(), f.reason.to_string()));
                     if matches!(code, 1002 | 1003 | 1007 | 1009 | 4500..=4999) {
+                        let reason = self.refused.take().unwrap_or(reason);
                         return Err(ClientError::Closed { code, reason });
                     }
                     return Ok(self.broke(format!("closed with code {code}: {reason}")).await);
@@ -212,6 +223,7 @@ impl Listening {
             "gap" => Heard::Gap { from: number(frame.from)?, to: number(frame.to)? },
             "error" => {
                 tracing::warn!(code = frame.code, detail = frame.detail, "the broker refused a frame");
+                self.refused = frame.detail;
                 return Ok(());
             }
             _ => return Ok(()),

@@ -32,6 +32,8 @@ pub struct Config {
     pub publish: PublishLimits,
     /// Connections at once.
     pub max_connections: usize,
+    /// Connections at once from one address; a proxy is one.
+    pub max_connections_per_address: usize,
     /// Networks that connectors may reach although they are not public.
     pub connectors_allow: Vec<Network>,
     /// Pages that may talk to the broker besides its own.
@@ -58,6 +60,7 @@ impl Default for Config {
             retention: RetentionLimits::default(),
             publish: PublishLimits::default(),
             max_connections: 20_000,
+            max_connections_per_address: 20_000,
             connectors_allow: Vec::new(),
             allowed_origins: Vec::new(),
             reserve_bytes: limits::RESERVE_BYTES,
@@ -72,6 +75,8 @@ impl Default for Config {
 pub struct Key {
     /// Its name in the file.
     pub name: &'static str,
+    /// Its value where nobody gives one; empty where that means none.
+    pub default: &'static str,
     /// What it is for, and its values.
     pub help: &'static str,
     pub(super) set: fn(&mut Config, &str) -> Result<(), String>,
@@ -83,12 +88,19 @@ impl Key {
     pub fn environment(&self) -> String {
         format!("STENTOR_{}", self.name.replace('.', "_").to_uppercase())
     }
+
+    /// Whether its value is never shown: it is named after what it holds.
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        ["secret", "token", "password"].iter().any(|word| self.name.ends_with(word))
+    }
 }
 
 /// Every key.
 pub const KEYS: &[Key] = &[
     Key {
         name: "data",
+        default: "data",
         help: "the data directory",
         set: |c, v| {
             c.data = PathBuf::from(v);
@@ -97,6 +109,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "listen",
+        default: "127.0.0.1:7836",
         help: "the address to serve, as in 127.0.0.1:7836; port 0 picks one",
         set: |c, v| {
             c.listen = v.parse().map_err(|_| format!("'{v}' is not an address; write one as in 127.0.0.1:7836"))?;
@@ -105,6 +118,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "insecure",
+        default: "false",
         help: "serve other addresses than loopback without tokens: true or false",
         set: |c, v| {
             c.insecure = v.parse().map_err(|_| format!("'{v}' is neither true nor false"))?;
@@ -113,6 +127,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "log",
+        default: "info",
         help: "diagnostics: error, warn, info, debug, trace, or a filter",
         set: |c, v| {
             c.log = v.to_owned();
@@ -121,6 +136,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "drain",
+        default: "10s",
         help: "how long a shutdown may take, as in 10s",
         set: |c, v| {
             c.drain = duration(v)?;
@@ -129,6 +145,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "recover",
+        default: "refuse",
         help: "what to do with damage: refuse, serve-readable or accept-loss",
         set: |c, v| {
             c.recover = match v {
@@ -142,6 +159,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "retention.max_age",
+        default: "",
         help: "segments whose newest event is older go, as in 30d; never if absent",
         set: |c, v| {
             c.retention.max_age = Some(duration(v)?);
@@ -150,6 +168,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "retention.max_bytes",
+        default: "",
         help: "the oldest segments go while more bytes are kept, as in 50GiB",
         set: |c, v| {
             c.retention.max_bytes = Some(bytes(v)?);
@@ -158,6 +177,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "retention.receipts",
+        default: "",
         help: "ledger segments, and the receipts in them, go whose newest entry is older, as in 400d; never if absent",
         set: |c, v| {
             c.retention.receipts = Some(duration(v)?);
@@ -166,6 +186,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "limits.max_event_size",
+        default: "1MiB",
         help: "bytes of one payload, at most 1MiB",
         set: |c, v| {
             c.publish.max_event_bytes = bounded(v, 1, limits::MAX_EVENT_BYTES)?;
@@ -174,6 +195,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "limits.max_batch_size",
+        default: "8MiB",
         help: "bytes of one batch, at most 8MiB",
         set: |c, v| {
             c.publish.max_batch_bytes = bounded(v, 1, limits::MAX_BATCH_BYTES)?;
@@ -182,6 +204,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "limits.max_connections",
+        default: "20000",
         help: "connections at once",
         set: |c, v| {
             c.max_connections = bounded(v, 1, 1_000_000)?;
@@ -189,7 +212,17 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "limits.max_connections_per_address",
+        default: "20000",
+        help: "connections at once from one address",
+        set: |c, v| {
+            c.max_connections_per_address = bounded(v, 1, 1_000_000)?;
+            Ok(())
+        },
+    },
+    Key {
         name: "connectors.allow",
+        default: "",
         help: "networks that connectors may reach although they are not public, as in 10.1.0.0/16",
         set: |c, v| {
             let networks = list(v).map(|text| Network::parse("network", text).map_err(|invalid| invalid.detail));
@@ -199,6 +232,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "allowed_origins",
+        default: "",
         help: "pages that may talk to the broker, as in https://app.example",
         set: |c, v| {
             c.allowed_origins = list(v).map(str::to_owned).collect();
@@ -207,6 +241,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "disk.reserve",
+        default: "64MiB",
         help: "publishes are refused while less than this is free on the disk, as in 64MiB",
         set: |c, v| {
             c.reserve_bytes = bytes(v)?;
@@ -215,6 +250,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "disk.scrub",
+        default: "4MiB",
         help: "bytes of sealed segments read again each second to find rot, as in 4MiB; none with 0",
         set: |c, v| {
             c.scrub_bytes = bytes(v)?;
@@ -223,6 +259,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "segments.events",
+        default: "64MiB",
         help: "bytes of an event segment",
         set: |c, v| {
             c.event_segment_bytes = bounded(v, limits::MIN_SEGMENT_BYTES as usize, 1 << 30)? as u64;
@@ -231,6 +268,7 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "segments.ledger",
+        default: "16MiB",
         help: "bytes of a ledger segment",
         set: |c, v| {
             c.ledger_segment_bytes = bounded(v, limits::MIN_SEGMENT_BYTES as usize, 1 << 30)? as u64;

@@ -7,5 +7,5 @@ mod file;
 mod keys;
 mod layers;
 
-pub use keys::{Config, KEYS};
-pub use layers::{ConfigFaults, Layers};
+pub use keys::{Config, KEYS, Key};
+pub use layers::{ConfigFaults, Effective, Layers, Setting, Source};

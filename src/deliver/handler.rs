@@ -68,7 +68,10 @@ impl Registry {
             let offset = event.offset;
             let done = AssertUnwindSafe(async { handler(event).await }).catch_unwind().await;
             let refused = match done {
-                Ok(Ok(())) => subscription.ack_through(generation, offset),
+                Ok(Ok(())) => {
+                    self.parts().metrics.acks.get_or_create(&via).inc();
+                    subscription.ack_through(generation, offset)
+                }
                 failed => {
                     let why = failed.map_or_else(
                         |_| "it panicked".to_owned(),

@@ -8,6 +8,7 @@
 
 mod admin;
 mod announce;
+mod census;
 mod desk;
 mod errand;
 mod error;
@@ -24,6 +25,7 @@ mod supervise;
 mod view;
 mod worker;
 
+pub use census::Census;
 pub use desk::AttemptRecord;
 pub use error::{AckRefused, DeliverError};
 pub use handler::{Handler, HandlerError};

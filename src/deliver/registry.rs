@@ -13,7 +13,7 @@ use crate::connector::Sender;
 use crate::engine::Engine;
 use crate::ledger::{SigningSecret, Subscriber, Target, Via};
 use crate::log::Failure;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Word};
 use crate::model::{ConnectorSettings, Filter, Kind, Name, Offset, Place, SubscriberId, SubscriberSettings};
 use crate::notify::Hub;
 use parking_lot::Mutex;
@@ -78,6 +78,7 @@ impl Registry {
     /// Everybody whom the ledger knows; connectors begin to work at once.
     #[must_use]
     pub fn start(parts: RegistryParts) -> Arc<Self> {
+        foresee(&parts.metrics);
         let stop = CancellationToken::new();
         let tracker = TaskTracker::new();
         let dirty = Arc::new(Dirty::default());
@@ -264,6 +265,20 @@ impl Registry {
         self.tracker.wait().await;
         self.settle_all().await;
         self.dirty.clear();
+    }
+}
+
+/// What did not happen yet is a zero, and not an absence: alarms and rates need one.
+fn foresee(metrics: &Metrics) {
+    for via in Via::ALL {
+        let via = Word { kind: via.as_str() };
+        for counts in [&metrics.deliveries, &metrics.redeliveries, &metrics.acks] {
+            counts.get_or_create(&via).inc_by(0);
+        }
+        metrics.subscribers_live.get_or_create(&via).set(0);
+    }
+    for kind in ["delivered", "failed"] {
+        metrics.attempts.get_or_create(&Word { kind }).inc_by(0);
     }
 }
 

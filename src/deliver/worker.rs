@@ -205,13 +205,25 @@ impl Worker {
         let number = shift.failed.get(&event.offset).map_or(0, |failed| failed.attempts) + 1;
         let (sender, log_id) = (Arc::clone(&self.parts.sender), self.parts.engine.log_id());
         let (settings, secrets) = (Arc::clone(&shift.settings), Arc::clone(&shift.secrets));
+        self.count(number);
+        let seconds = self.parts.metrics.attempt_seconds.clone();
         shift.running.push(Box::pin(async move {
             let purpose = Purpose::Delivery;
             let attempt = Attempt { event: &event, log_id, number, settings: &settings, secrets: &secrets, purpose };
             let began = Instant::now();
             let answer = sender.send(attempt).await;
-            Outcome { event, number, took: began.elapsed(), answer }
+            let took = began.elapsed();
+            seconds.observe(took.as_secs_f64());
+            Outcome { event, number, took, answer }
         }));
+    }
+
+    fn count(&self, number: u32) {
+        let via = Word { kind: Via::Connector.as_str() };
+        self.parts.metrics.deliveries.get_or_create(&via).inc();
+        if number > 1 {
+            self.parts.metrics.redeliveries.get_or_create(&via).inc();
+        }
     }
 
     /// Writes down what came of an attempt, and waits until that is durable.
@@ -225,6 +237,7 @@ impl Worker {
         self.parts.metrics.attempts.get_or_create(&Word { kind }).inc();
         match answer {
             Ok(answer) if delivered => {
+                self.parts.metrics.acks.get_or_create(&Word { kind: Via::Connector.as_str() }).inc();
                 self.settle_ack(shift.seeks, offset, number, &answer).await?;
                 self.tell(is_failing(shift).then_some(News::Recovered { offset })).await;
                 shift.failures_in_row = 0;

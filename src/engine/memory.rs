@@ -1,7 +1,7 @@
 //! The reference: both logs in memory, nothing kept. For tests, demos and as the model of the others.
 
 use super::page::take_matching;
-use super::{AppendError, Budget, ChannelInfo, Engine, EngineError, Page, Placed, ReadHint, RetentionLimits};
+use super::{AppendError, Budget, ChannelInfo, Engine, EngineError, Page, Placed, ReadHint, RetentionLimits, Usage};
 use crate::clock::Clock;
 use crate::ledger::{Entry, LedgerError, Recorded, State, Vault};
 use crate::log::{Damage, Failure, Ticket};
@@ -196,6 +196,11 @@ impl Engine for Memory {
     fn vault(&self) -> &Vault {
         &self.vault
     }
+    fn usage(&self) -> Usage {
+        // What lies in memory takes no disk.
+        Usage { event_bytes: 0, ledger_bytes: 0, ledger_start: Offset::ZERO, disk_free: None }
+    }
+
     fn refuses_events(&self) -> Option<Failure> {
         None
     }

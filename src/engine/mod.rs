@@ -21,6 +21,19 @@ use parking_lot::RwLockReadGuard;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// What the logs take of the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of the event log.
+    pub event_bytes: u64,
+    /// Bytes of the ledger.
+    pub ledger_bytes: u64,
+    /// The oldest ledger entry kept.
+    pub ledger_start: Offset,
+    /// Bytes that can still be written, where that is known.
+    pub disk_free: Option<u64>,
+}
+
 /// The pair of logs that a broker stands on.
 ///
 /// 1. Offsets are dense; [`Engine::append`] gives them in the order of the calls' success.
@@ -119,6 +132,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Why nothing enters the ledger, where that is so.
     fn refuses_entries(&self) -> Option<Failure>;
+
+    /// What the logs take of the disk, as it was seen last.
+    fn usage(&self) -> Usage;
 
     /// What is due from time to time: keeps views, and removes the oldest events and receipts as far as the
     /// limits say.

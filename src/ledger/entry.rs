@@ -214,6 +214,9 @@ pub enum Via {
 }
 
 impl Via {
+    /// Every one of them.
+    pub const ALL: [Self; 4] = [Self::WebSocket, Self::InProcess, Self::Connector, Self::Http];
+
     /// The word in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -8,6 +8,7 @@ use crate::log::{
     Committed, Damage, Failure, Filling, Hook, Log, LogError, Nonces, Record, RecordKind, Recovered, Segment, Segments,
     Ticket,
 };
+use crate::metrics::{Metrics, Word};
 use crate::model::{Offset, Span, SubscriberId, Timestamp, limits};
 use parking_lot::{RwLock, RwLockReadGuard};
 use std::sync::Arc;
@@ -25,7 +26,10 @@ pub struct Recorded {
     pub entry: Entry,
 }
 
-struct Fold(Arc<RwLock<State>>);
+struct Fold {
+    state: Arc<RwLock<State>>,
+    metrics: Arc<Metrics>,
+}
 
 impl Hook for Fold {
     type Item = Entry;
@@ -33,11 +37,11 @@ impl Hook for Fold {
 
     fn snapshot(&self, _first: Offset) -> Option<Vec<u8>> {
         // Called between two groups: the fold holds all that is committed and nothing else.
-        Some(self.0.read().encode())
+        Some(self.state.read().encode())
     }
 
     fn committed(&self, group: Vec<Committed<Entry>>) {
-        let mut state = self.0.write();
+        let mut state = self.state.write();
         for Committed { time, item, .. } in group {
             state.apply(&item, time);
         }
@@ -47,7 +51,11 @@ impl Hook for Fold {
         // A number given to an entry that failed stays unused.
     }
 
-    fn synced(&self, _took: Duration) {}
+    fn synced(&self, commit: Duration, sync: Duration) {
+        let kind = Word { kind: "ledger" };
+        self.metrics.commit_seconds.get_or_create(&kind).observe(commit.as_secs_f64());
+        self.metrics.sync_seconds.get_or_create(&kind).observe(sync.as_secs_f64());
+    }
 }
 
 /// The ledger, open.
@@ -93,10 +101,17 @@ impl Ledger {
     ///
     /// # Errors
     /// The file system's.
-    pub fn start(recovered: Recovered, state: State, clock: Clock, nonces: Nonces) -> Result<Self, LedgerError> {
+    pub fn start(
+        recovered: Recovered,
+        state: State,
+        clock: Clock,
+        nonces: Nonces,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, LedgerError> {
         let next_id = state.next_id;
         let state = Arc::new(RwLock::new(state));
-        let log = Log::start(recovered, Arc::new(Fold(Arc::clone(&state))), next_id, clock, nonces)?;
+        let fold = Arc::new(Fold { state: Arc::clone(&state), metrics });
+        let log = Log::start(recovered, fold, next_id, clock, nonces)?;
         Ok(Self { log, state })
     }
 

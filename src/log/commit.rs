@@ -35,8 +35,8 @@ pub trait Hook: Send + Sync + 'static {
     /// Offsets from `from` on were given and will not be: forget them.
     fn failed(&self, stage: &mut Self::Stage, from: Offset);
 
-    /// A sync took so long.
-    fn synced(&self, took: Duration);
+    /// A group was committed, or not: how long its write and sync took, and its sync of that.
+    fn synced(&self, commit: Duration, sync: Duration);
 }
 
 /// A record that became durable.
@@ -365,7 +365,7 @@ fn run<H: Hook>(shared: &Shared<H>, mut writer: Writer) {
         shared.room.notify_waiters();
         let began = Instant::now();
         let outcome = writer.commit(&mut spare, &|first| shared.hook.snapshot(first));
-        shared.hook.synced(began.elapsed());
+        shared.hook.synced(began.elapsed(), writer.last_sync());
         spare.clear();
         match outcome {
             Ok(()) => {

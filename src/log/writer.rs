@@ -14,6 +14,7 @@ use super::scan::note_digest;
 use super::segment::{FOOTER_BYTES, Footer, SegmentHeader};
 use super::segments::{Extent, Segment, Segments};
 use super::{LogOptions, Nonces};
+use crate::clock::Instant;
 use crate::fs::{self, Fs};
 use crate::model::{Offset, Timestamp};
 use parking_lot::RwLock;
@@ -81,6 +82,7 @@ pub struct Writer {
     active: Option<Active>,
     nonces: Nonces,
     poisoned: Option<Arc<str>>,
+    last_sync: Duration,
 }
 
 impl Writer {
@@ -97,7 +99,7 @@ impl Writer {
             let segment = segments.list().pop()?;
             Some(Active { segment, count: scanned.count, digest: scanned.digest })
         });
-        Ok(Self { fs, options, segments, meta, ahead, active, nonces, poisoned: None })
+        Ok(Self { fs, options, segments, meta, ahead, active, nonces, poisoned: None, last_sync: Duration::ZERO })
     }
 
     /// Makes a group durable: one write, one sync. Only then is it readable.
@@ -126,7 +128,10 @@ impl Writer {
             let path = active.segment.path.clone();
             return Err(if cut { Failure::Full } else { self.poison(&path, "write", &error) });
         }
-        if let Err(error) = file.sync() {
+        let began = Instant::now();
+        let synced = file.sync();
+        self.last_sync = began.elapsed();
+        if let Err(error) = synced {
             let path = active.segment.path.clone();
             return Err(self.poison(&path, "sync", &error));
         }
@@ -261,6 +266,11 @@ impl Writer {
             return Err(self.poison(&path, "sync", &error));
         }
         Ok(())
+    }
+
+    /// How long the last group's sync took.
+    pub(crate) fn last_sync(&self) -> Duration {
+        self.last_sync
     }
 
     /// How often the evidence is to be synced.

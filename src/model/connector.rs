@@ -151,6 +151,9 @@ pub enum ConnectorState {
 }
 
 impl ConnectorState {
+    /// Every one of them.
+    pub const ALL: [Self; 4] = [Self::Active, Self::Retrying, Self::Failing, Self::Paused];
+
     /// The word in the contract.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -68,6 +68,23 @@ pub enum PublishError {
     Failed(#[from] Failure),
 }
 
+impl PublishError {
+    /// Every word that [`PublishError::word`] gives.
+    const WORDS: [&str; 5] = ["invalid", "system_channel", "too_large", "conflict", "unavailable"];
+
+    /// The word in metrics.
+    fn word(&self) -> &'static str {
+        let [invalid, system_channel, too_large, conflict, unavailable] = Self::WORDS;
+        match self {
+            PublishError::Invalid { .. } => invalid,
+            PublishError::SystemChannel { .. } => system_channel,
+            PublishError::TooLarge { .. } => too_large,
+            PublishError::Conflict { .. } => conflict,
+            PublishError::Failed(_) => unavailable,
+        }
+    }
+}
+
 /// Takes publishes.
 pub struct Publisher {
     engine: Arc<dyn Engine>,
@@ -87,6 +104,10 @@ impl Publisher {
         random: Arc<Random>,
         metrics: Arc<Metrics>,
     ) -> Self {
+        for kind in PublishError::WORDS {
+            // A refusal that did not happen yet is a zero, and not an absence.
+            metrics.refused.get_or_create(&Word { kind }).inc_by(0);
+        }
         Self { engine, limits, clock, random, metrics }
     }
 
@@ -184,13 +205,7 @@ impl Publisher {
                 self.metrics.duplicates.inc_by(repeats as u64);
             }
             Err(error) => {
-                let kind = match error {
-                    PublishError::Invalid { .. } => "invalid",
-                    PublishError::SystemChannel { .. } => "system_channel",
-                    PublishError::TooLarge { .. } => "too_large",
-                    PublishError::Conflict { .. } => "conflict",
-                    PublishError::Failed(_) => "unavailable",
-                };
+                let kind = error.word();
                 self.metrics.refused.get_or_create(&Word { kind }).inc();
             }
         }

@@ -15,11 +15,11 @@ mod tail;
 pub use open::{LocalOptions, Opened};
 pub use retention::RetentionLimits;
 
-use super::{AppendError, Budget, ChannelInfo, Engine, EngineError, Page, Placed, ReadHint};
+use super::{AppendError, Budget, ChannelInfo, Engine, EngineError, Page, Placed, ReadHint, Usage};
 use crate::fs::{File, Fs};
 use crate::ledger::{Entry, Ledger, LedgerError, Recorded, State, Vault};
-use crate::log::{Committed, Damage, Failure, Hook, Log, Ticket};
-use crate::metrics::Metrics;
+use crate::log::{Committed, Damage, Failure, Hook, Log, Segments, Ticket};
+use crate::metrics::{Metrics, Word};
 use crate::model::{Event, Filter, NewEvent, Offset, Span, SubscriberId, Timestamp};
 use async_trait::async_trait;
 use idempotency::Idempotency;
@@ -87,8 +87,10 @@ impl Hook for Events {
         ids.forget_from(from);
     }
 
-    fn synced(&self, took: Duration) {
-        self.metrics.commit_seconds.observe(took.as_secs_f64());
+    fn synced(&self, commit: Duration, sync: Duration) {
+        let kind = Word { kind: "events" };
+        self.metrics.commit_seconds.get_or_create(&kind).observe(commit.as_secs_f64());
+        self.metrics.sync_seconds.get_or_create(&kind).observe(sync.as_secs_f64());
     }
 }
 
@@ -180,6 +182,17 @@ impl Engine for Local {
     fn refuses_entries(&self) -> Option<Failure> {
         self.ledger.refused()
     }
+    fn usage(&self) -> Usage {
+        let bytes = |segments: &Segments| segments.list().iter().map(|segment| segment.bytes()).sum();
+        let (events, ledger) = (self.log.segments(), self.ledger.segments());
+        Usage {
+            event_bytes: bytes(events),
+            ledger_bytes: bytes(ledger),
+            ledger_start: ledger.start(),
+            disk_free: self.space.free(),
+        }
+    }
+
     fn maintain(&self, limits: RetentionLimits, now: Timestamp) -> Result<Option<Offset>, EngineError> {
         if self.read_only {
             return Ok(None);

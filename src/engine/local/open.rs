@@ -160,7 +160,8 @@ impl Local {
             summary_dir,
         });
         let log = Log::start(events, Arc::clone(&hook), ids, options.clock.clone(), options.nonces())?;
-        let ledger = Ledger::start(ledger, state, options.clock.clone(), options.nonces())?;
+        let ledger =
+            Ledger::start(ledger, state, options.clock.clone(), options.nonces(), Arc::clone(&options.metrics))?;
         let engine = Local {
             fs,
             log_id,

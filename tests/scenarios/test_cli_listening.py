@@ -1,0 +1,75 @@
+"""What `subscribe` and `read` do with what they get (PROTOCOL.md section 11)."""
+
+import json
+
+from harness import stentor
+
+
+def lines(done):
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def published(broker, count, channel="a"):
+    text = "".join(json.dumps({"channel": channel, "data": n}) + "\n" for n in range(count))
+    stentor("publish", "--ndjson", "-", url=broker.url, input=text)
+
+
+def test_the_command_gets_each_event_on_its_stdin_and_what_it_ended_well_on_is_acknowledged(broker, tmp_path):
+    published(broker, 3)
+    out = tmp_path / "out"
+    stentor("subscribe", "a", "--as", "w", "--from", "earliest", "--count", 3, "--exec", f"cat >> {out}; echo >> {out}",
+            url=broker.url)
+    events = [json.loads(line) for line in out.read_text().split("\n") if line]
+    assert [event["data"] for event in events] == [0, 1, 2]
+    assert lines(stentor("subscriber", "wait", "w", 2, url=broker.url))[0] == {"reached": True, "cursor": 3}
+
+
+def test_without_a_name_a_command_that_fails_is_said_and_the_next_event_comes(broker, tmp_path):
+    published(broker, 2)
+    done = stentor("subscribe", "a", "--from", "earliest", "--count", 1, "--exec", "grep -q '\"data\":1'",
+                   url=broker.url)
+    assert "failed on offset 0" in done.stderr and "--as" in done.stderr
+
+
+def test_a_named_listener_goes_on_where_it_was_and_from_is_for_new_ones(broker):
+    published(broker, 4)
+    first = stentor("subscribe", "a", "--as", "w", "--from", 1, "--count", 2, url=broker.url)
+    assert [event["offset"] for event in lines(first)] == [1, 2]
+    stentor("subscriber", "wait", "w", 2, url=broker.url)
+    second = stentor("subscribe", "a", "--as", "w", "--from", "earliest", "--count", 1, url=broker.url)
+    assert [event["offset"] for event in lines(second)] == [3]
+
+
+def test_what_the_broker_refuses_for_good_is_wrong_usage_with_its_reason(broker):
+    done = stentor("subscribe", "not a pattern", url=broker.url, check=False)
+    assert done.returncode == 2 and "not a pattern" in done.stderr, done
+
+
+def test_a_range_is_from_to_and_limit_and_tables_are_for_people(broker):
+    published(broker, 5)
+    published(broker, 5, channel="b")
+    found = lines(stentor("read", "--from", 1, "--to", 4, url=broker.url))
+    assert [event["offset"] for event in found] == [1, 2, 3]
+    found = lines(stentor("read", "b", "--limit", 2, url=broker.url))
+    assert [event["offset"] for event in found] == [5, 6]
+    assert stentor("read", "b", "--limit", 1, "--output", "table", url=broker.url).stdout.split()[0] == "5"
+    assert stentor("read", "--from", 11, url=broker.url, check=False).returncode == 2
+    table = stentor("subscriber", "ls", "--output", "table", url=broker.url).stdout
+    assert "cursor" in table and not table.startswith("{")
+
+
+def test_a_dry_run_shows_what_would_go_and_leaves_it(broker):
+    published(broker, 1)
+    stentor("subscribe", "a", "--as", "w", "--from", "earliest", "--count", 1, url=broker.url)
+    assert lines(stentor("subscriber", "rm", "w", "--dry-run", url=broker.url))[0]["name"] == "w"
+    assert stentor("subscriber", "show", "w", url=broker.url).returncode == 0
+    stentor("subscriber", "rm", "w", url=broker.url)
+    assert stentor("subscriber", "show", "w", url=broker.url, check=False).returncode == 3
+
+
+def test_a_token_may_stand_in_a_file(broker, tmp_path):
+    file = tmp_path / "token"
+    file.write_text("secret\n")
+    stentor("status", "--token-file", file, url=broker.url)
+    done = stentor("status", "--token-file", tmp_path / "nothing", url=broker.url, check=False)
+    assert done.returncode == 2 and "nothing" in done.stderr
