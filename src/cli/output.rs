@@ -2,7 +2,7 @@
 
 use super::args::OutputKind;
 use super::exit::Outcome;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, Table, TableComponent, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 use std::io::{IsTerminal, Write};
@@ -30,7 +30,10 @@ pub(super) fn objects(asked: Option<OutputKind>, columns: &[&str], rows: &[Value
         return rows.iter().try_for_each(|row| line(&row.to_string()));
     }
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .remove_style(TableComponent::HorizontalLines)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(columns);
     for row in rows {
         table.add_row(columns.iter().map(|column| cell(row.get(*column))));

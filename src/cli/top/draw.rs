@@ -30,25 +30,27 @@ fn heading(page: &Page) -> Paragraph<'_> {
     };
     let state = Span::styled(word, Style::new().fg(colour).add_modifier(Modifier::BOLD));
     let status = &page.status;
+    // Before the broker was first reached there is nothing to say but that.
+    let seen = |text: String| if status.is_null() { String::new() } else { text };
     let first = Line::from(vec![
         Span::styled("stentor ", Style::new().add_modifier(Modifier::BOLD)),
         Span::raw(format!("{} at {}  ", text(status, "version"), page.url)),
         state,
     ]);
-    let second = format!(
+    let second = seen(format!(
         "offsets {} to {}   up {}   {}",
         number(status, "start"),
         number(status, "end"),
         uptime(number(status, "uptime_seconds")),
         page.rate().map_or(String::new(), |rate| format!("{rate} events/s")),
-    );
-    let third = format!(
+    ));
+    let third = seen(format!(
         "{} channels   {} subscribers   {} connectors, {} failing",
         number(status, "channels"),
         number(status, "subscribers"),
         number(status, "connectors"),
         number(status, "connectors_failing"),
-    );
+    ));
     let trouble = page.trouble.as_deref().unwrap_or_else(|| text(status, "trouble")).to_owned();
     let fourth = Line::styled(trouble, Style::new().fg(Color::Red));
     Paragraph::new(vec![first, Line::raw(second), Line::raw(third), fourth])
