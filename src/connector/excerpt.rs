@@ -12,15 +12,15 @@ const HIDDEN: &str = "…";
 /// What may be shown of a response that begins with `bytes`; `cut` where more came than was looked at.
 pub(super) fn excerpt(bytes: &[u8], cut: bool, secrets: &ConnectorSecrets) -> String {
     let hidden = hidden(secrets);
-    // Behind a cut a secret may have begun whose rest nobody sees.
-    let doubtful = if cut { hidden.iter().map(String::len).max().unwrap_or(0) } else { 0 };
-    let safe = bytes.get(..bytes.len().saturating_sub(doubtful)).unwrap_or_default();
-    let mut text = String::from_utf8_lossy(safe).into_owned();
+    let mut text = String::from_utf8_lossy(bytes).into_owned();
     for secret in &hidden {
         text = text.replace(secret.as_str(), HIDDEN);
     }
+    // Before a cut a secret may have begun whose rest nobody sees: the end is not shown.
+    let doubtful = if cut { hidden.first().map_or(0, String::len) } else { 0 };
+    let shown = text.chars().count().saturating_sub(doubtful).min(limits::MAX_RESPONSE_START);
     let one_line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    one_line.take(limits::MAX_RESPONSE_START).collect::<String>().trim_end().to_owned()
+    one_line.take(shown).collect::<String>().trim_end().to_owned()
 }
 
 /// Everything that must not be shown, the longest first: a part must not break up the whole before it is found.
@@ -64,13 +64,15 @@ mod tests {
 
     #[test]
     fn a_secret_that_the_cut_goes_through_is_not_shown_either() {
-        let secret = "s".repeat(400);
+        let secret: String = (0..100).map(|n| format!("<{n}>")).collect();
         let secrets = secrets(&secret);
         // Hidden copies make the text short enough that its end would be seen.
-        let mut body = secret.repeat(10);
-        body.push_str(&"s".repeat(96));
-        let shown = excerpt(body.as_bytes(), true, &secrets);
-        assert!(!shown.contains('s'), "{shown}");
+        for left in [1, 50, secret.len() - 1] {
+            let body = format!("{}{}", secret.repeat(9), &secret[..left]);
+            assert!(!excerpt(body.as_bytes(), true, &secrets).contains('<'), "{left}");
+        }
+        let body = format!("{} {}", secret, "x".repeat(1_000));
+        assert!(excerpt(body.as_bytes(), true, &secrets).starts_with("… xxx"));
     }
 
     #[test]

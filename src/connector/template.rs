@@ -6,16 +6,29 @@
 
 use crate::model::{Event, Invalid, JSON, limits};
 use bytes::Bytes;
-use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior};
+use minijinja::value::ValueKind;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, escape_formatter};
 use serde_json::Value;
 use std::io::{self, Write};
 
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_formatter(print);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(limits::MAX_TEMPLATE_STEPS));
     environment
+}
+
+/// Text is printed as it is; what is neither text nor number as the JSON that it came as, not as Python would.
+fn print(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &minijinja::Value) -> Result<(), Error> {
+    match value.kind() {
+        ValueKind::Bool | ValueKind::None | ValueKind::Map | ValueKind::Seq => {
+            let text = serde_json::to_string(value).map_err(|_| Error::from(ErrorKind::BadSerialization))?;
+            Ok(out.write_str(&text)?)
+        }
+        _ => escape_formatter(out, state, value),
+    }
 }
 
 /// Checks that a template can be read.
@@ -89,7 +102,7 @@ mod tests {
     }
 
     fn rendered(text: &str) -> Result<String, String> {
-        let made = render(text, &event(r#"{"name":"a<b> \"q\"","n":9007199254740993}"#));
+        let made = render(text, &event(r#"{"name":"a<b> \"q\"","n":9007199254740993,"list":[true,{"a":null}]}"#));
         made.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()).map_err(|invalid| invalid.detail)
     }
 
@@ -98,6 +111,10 @@ mod tests {
         let text =
             "{{ offset }} {{ id }} {{ channel }} {{ data.name }} {{ data.n }} {{ key is none }} {{ headers|length }}";
         assert_eq!(rendered(text).unwrap(), "42 a-1 key.activated a<b> \"q\" 9007199254740993 true 0");
+        assert_eq!(
+            rendered("{{ key }} {{ data.list }} {{ data.n }}").unwrap(),
+            "null [true,{\"a\":null}] 9007199254740993"
+        );
         let again: Value = serde_json::from_str(&rendered("{\"text\": {{ data.name|tojson }}}").unwrap()).unwrap();
         assert_eq!(again["text"], "a<b> \"q\"");
     }

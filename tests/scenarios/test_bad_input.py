@@ -303,13 +303,51 @@ def connector_rows():
         yield Row("PUT", path, 400, "secret", body={**good, "secret": secret})
 
 
+def operating_rows():
+    base = "/v1/connectors/ems"
+    for what in ("test", "attempts", "rotate-secret", "replay"):
+        method, body = "GET" if what == "attempts" else "POST", {"from": 0} if what == "replay" else None
+        yield Row(method, f"/v1/connectors/nobody/{what}", 404, body=body)
+        yield Row(method, f"/v1/connectors/plain/{what}", 409, body=body)
+        yield Row(method, f"{base}/{what}?nonsense=1", 400, "nonsense", body=body)
+        if method == "POST":
+            yield Row(method, f"{base}/{what}", 400, "nonsense", body={**(body or {}), "nonsense": 1})
+            yield Row(method, f"{base}/{what}", 400, body=b"{", headers=JSON)
+            yield Row(method, f"{base}/{what}", 400, body=[0])
+            yield Row(method, f"{base}/{what}", 415, body=b"{}", headers={"content-type": "text/plain"})
+    for secret in ("x", "whsec_", "whsec_AAAA", "whsec_!", 5, []):
+        yield Row("POST", f"{base}/rotate-secret", 400, "secret", body={"secret": secret})
+    yield Row("POST", f"{base}/replay", 400, "from", body={})
+    for field in ("from", "to"):
+        for place in [*BAD_PLACES, -1, 1.5, True, [], {}]:
+            yield Row("POST", f"{base}/replay", 400, field, body={"from": 0, field: place})
+    for rate in ("x", "100", "100/x", "0/s", 5, {}):
+        yield Row("POST", f"{base}/replay", 400, "rate", body={"from": 0, "rate": rate})
+    for url in ("", "nonsense", "ftp://127.0.0.1/", "http://10.0.0.1/", 5, []):
+        yield Row("POST", f"{base}/replay", 400, "url", body={"from": 0, "url": url})
+    path = "/v1/dead-letters"
+    for query, field in (("limit=0", "limit"), ("limit=x", "limit"), ("after=x", "after"), ("after=1", "after"), ("after=1.x", "after"),
+                         ("subscriber=a%20b", "subscriber"), ("nonsense=1", "nonsense")):
+        yield Row("GET", f"{path}?{query}", 400, field)
+    good = {"subscriber": "ems", "offsets": [0]}
+    yield Row("POST", f"{path}/retry", 404, body={**good, "subscriber": "nobody"})
+    yield Row("POST", f"{path}/retry", 409, body={**good, "subscriber": "plain"})
+    yield Row("POST", f"{path}/retry", 404, body=good)
+    yield Row("POST", f"{path}/retry", 400, "subscriber", body={**good, "subscriber": "a b"})
+    yield Row("POST", f"{path}/retry", 400, "nonsense", body={**good, "nonsense": 1})
+    for offsets in ([], "0", 0, ["0"], [-1], [1.5], [TWO_64], list(range(10_001)), None):
+        yield Row("POST", f"{path}/retry", 400, "offsets", body={**good, "offsets": offsets})
+
+
 def method_rows():
     table = {
         "/v1/events": "GET POST", "/v1/events/0": "GET POST", "/v1/events/0/receipts": "GET", "/v1/channels": "GET", "/v1/export": "GET",
         "/v1/preview": "POST", "/v1/receipts": "GET", "/v1/subscribers": "GET", "/v1/subscribers/plain": "GET PUT DELETE",
         "/v1/subscribers/plain/seek": "POST", "/v1/subscribers/plain/wait": "GET", "/v1/connectors": "GET",
         "/v1/connectors/ems": "GET PUT DELETE", "/v1/connectors/ems/seek": "POST", "/v1/connectors/ems/pause": "POST",
-        "/v1/connectors/ems/resume": "POST", "/v1/ws": "GET", "/health/live": "GET", "/health/ready": "GET", "/metrics": "GET",
+        "/v1/connectors/ems/resume": "POST", "/v1/connectors/ems/test": "POST", "/v1/connectors/ems/attempts": "GET",
+        "/v1/connectors/ems/rotate-secret": "POST", "/v1/connectors/ems/replay": "POST", "/v1/dead-letters": "GET",
+        "/v1/dead-letters/retry": "POST", "/v1/ws": "GET", "/health/live": "GET", "/health/ready": "GET", "/metrics": "GET",
     }
     for path, takes in table.items():
         takes = takes.split()
@@ -328,7 +366,7 @@ def method_rows():
 
 
 def table():
-    for group in (publish_rows, read_rows, subscriber_rows, connector_rows, method_rows):
+    for group in (publish_rows, read_rows, subscriber_rows, connector_rows, operating_rows, method_rows):
         for row in group():
             yield pytest.param(row, id=f"{group.__name__.removesuffix('_rows')}: {row}")
 
