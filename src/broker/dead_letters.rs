@@ -94,11 +94,10 @@ impl Broker {
     }
 }
 
-fn list(
-    view: &View,
-    engine: &dyn Engine,
-    query: &DeadLetterQuery,
-) -> Result<(Vec<Row>, Option<(u64, u64)>), ViewError> {
+/// Receipts, and the subscriber and offset behind which there are more.
+type Found = (Vec<Row>, Option<(u64, u64)>);
+
+fn list(view: &View, engine: &dyn Engine, query: &DeadLetterQuery) -> Result<Found, ViewError> {
     let only = match &query.subscriber {
         None => None,
         Some(name) => match engine.state().named(name).map(|subscriber| subscriber.id) {
