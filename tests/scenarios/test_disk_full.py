@@ -177,9 +177,9 @@ async def test_deliveries_and_acks_go_on_while_the_disk_is_full(broker, disk):
     async with http() as session:
         for kind, name in (("subscribers", "listener"), ("connectors", "receiver")):
             _, shown = await call(session, "GET", f"{broker.url}/v1/{kind}/{name}", expect=200)
-            assert shown["cursor"] == len(everything), f"an ack from the full disk is lost: {shown}"
+            assert shown["cursor"] == everything[-1] + 1, f"an ack from the full disk is lost: {shown}"
         _, shown = await call(session, "GET", f"{broker.url}/v1/subscribers/later", expect=200)
-        assert (shown["cursor"], shown["lag"]) == (0, len(everything))
+        assert (shown["cursor"], shown["lag"]) == (everything[0], len(everything))
         await heal(session, broker, disk, first)
     broker.stop()
     verify(disk.inside)
