@@ -215,7 +215,7 @@ pub enum Via {
 
 impl Via {
     /// Every one of them.
-    pub const ALL: [Self; 4] = [Self::WebSocket, Self::InProcess, Self::Connector, Self::Http];
+    pub const ALL: [Self; 5] = [Self::WebSocket, Self::InProcess, Self::Connector, Self::Http, Self::Sse];
 
     /// The word in metrics.
     #[must_use]
