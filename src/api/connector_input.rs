@@ -1,5 +1,6 @@
 //! A connector's settings as JSON.
 
+use super::openapi::{connectors as shapes, words};
 use super::problem::Problem;
 use crate::deliver::ConnectorInput;
 use crate::ledger::SigningSecret;
@@ -8,28 +9,53 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use utoipa::ToSchema;
 
-#[derive(Deserialize)]
+/// A connector's settings; absent ones take their defaults.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ConnectorInput)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Input {
+    #[schema(pattern = "^https?://")]
     url: String,
+    #[schema(value_type = Vec<words::Pattern>, min_items = 1, max_items = 256)]
     channels: Vec<String>,
+    /// Where a new one begins; by default `latest`.
+    #[schema(value_type = Option<words::Where>)]
     from: Option<Value>,
+    /// At most 32, sent with each request; absent, those that it has stay. They never come back.
     headers: Option<BTreeMap<String, String>>,
+    #[schema(value_type = Option<shapes::Format>)]
     format: Option<Value>,
+    /// Of a template's requests.
     content_type: Option<String>,
+    /// At most `5m`; by default `15s`.
+    #[schema(value_type = Option<words::Duration>)]
     timeout: Option<String>,
+    #[schema(value_type = Option<RetryInput>)]
     retry: Option<Value>,
+    /// Requests side by side, in order for each key; by default 1.
+    #[schema(minimum = 1, maximum = 256)]
     in_flight: Option<u32>,
+    #[schema(value_type = Option<words::Rate>)]
     rate_limit: Option<String>,
+    /// Made unless given.
+    #[schema(value_type = Option<words::Secret>)]
     secret: Option<String>,
 }
 
-#[derive(Deserialize)]
+/// How a refused event is tried again.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = Retry)]
 #[serde(deny_unknown_fields)]
-struct RetryInput {
+pub(super) struct RetryInput {
+    /// By default `1s`.
+    #[schema(value_type = Option<words::Duration>)]
     initial: Option<String>,
+    /// By default `5m`.
+    #[schema(value_type = Option<words::Duration>)]
     max: Option<String>,
+    #[schema(value_type = Option<shapes::GiveUp>)]
     give_up_after: Option<Value>,
 }
 

@@ -1,6 +1,10 @@
 //! `/v1/dead-letters`: what was given up, and another try at it.
 
 use super::body;
+use super::openapi::connectors::{DeadLetters, Queued};
+use super::openapi::params::{DeadLettersAsked, Page};
+use super::openapi::problems::{BadQuery, Commanded, Named, NotNow};
+use super::openapi::words;
 use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
@@ -12,7 +16,11 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
+/// What was given up, rejects included.
+#[utoipa::path(get, path = "/v1/dead-letters", operation_id = "dead_letters", tag = "connectors", params(DeadLettersAsked, Page),
+    responses((status = 200, description = "a page", body = DeadLetters), BadQuery, NotNow))]
 pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<axum::Json<Value>, Problem> {
     let mut query = Query::of(&uri);
     let asked = DeadLetterQuery {
@@ -45,13 +53,21 @@ fn after(text: &str) -> Result<(u64, u64), Invalid> {
     parts.ok_or_else(|| Invalid::new("after", "is not what an earlier page gave as next"))
 }
 
-#[derive(Deserialize)]
+/// Which ones; connectors only.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = DeadLetterRetry)]
 #[serde(deny_unknown_fields)]
-struct RetryInput {
+pub(super) struct RetryInput {
+    #[schema(value_type = words::Name)]
     subscriber: String,
+    #[schema(value_type = Vec<u64>, min_items = 1, max_items = 10000)]
     offsets: Vec<Offset>,
 }
 
+/// Another try at what a connector gave up, out of order.
+#[utoipa::path(post, path = "/v1/dead-letters/retry", operation_id = "retry_dead_letters", tag = "connectors",
+    request_body = RetryInput,
+    responses((status = 202, description = "queued", body = Queued), Commanded, Named, NotNow))]
 pub(super) async fn retry(
     State(api): State<Api>,
     uri: Uri,

@@ -1,5 +1,7 @@
 //! `GET /v1/export`: NDJSON, streamed, with bounded memory.
 
+use super::openapi::params::Span as InSpan;
+use super::openapi::problems::BadQuery;
 use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
@@ -10,6 +12,9 @@ use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 
+/// Everything as NDJSON, one event a line; the last line says that it is whole.
+#[utoipa::path(get, path = "/v1/export", operation_id = "export", tag = "read", params(InSpan),
+    responses((status = 200, description = "one event a line", body = String, content_type = "application/x-ndjson"), BadQuery))]
 pub(super) async fn export(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
     let mut query = Query::of(&uri);
     let filter = query.channels()?.unwrap_or_else(Filter::everything);

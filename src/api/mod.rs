@@ -10,6 +10,7 @@ mod export;
 mod feed;
 mod health;
 mod held;
+mod openapi;
 mod operate;
 mod origin;
 mod places;

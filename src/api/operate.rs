@@ -1,5 +1,9 @@
 //! What operators do with a connector: `test`, `attempts`, `rotate-secret`, `replay`.
 
+use super::openapi::connectors::{Attempts, NewSecret, Replaying, Tested};
+use super::openapi::params::Of;
+use super::openapi::problems::{BadQuery, Commanded, Named, Written};
+use super::openapi::words;
 use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
@@ -15,14 +19,20 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-#[derive(Deserialize)]
+/// What is sent; nothing at all means a sample of the broker's own.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct TestInput {
+pub(super) struct TestInput {
+    #[schema(value_type = Value, required = false)]
     data: Option<Box<RawValue>>,
 }
 
 /// Sends a sample event and says what came back.
+#[utoipa::path(post, path = "/v1/connectors/{name}/test", operation_id = "test_connector", tag = "connectors", params(Of),
+    request_body = Option<TestInput>,
+    responses((status = 200, description = "what came back", body = Tested), Commanded, Named))]
 pub(super) async fn test(
     State(api): State<Api>,
     Segment(name): Segment,
@@ -45,6 +55,8 @@ fn millis(record: &AttemptRecord) -> u64 {
 }
 
 /// The latest attempts, the newest first.
+#[utoipa::path(get, path = "/v1/connectors/{name}/attempts", operation_id = "attempts", tag = "connectors", params(Of),
+    responses((status = 200, description = "the newest first", body = Attempts), BadQuery, Named))]
 pub(super) async fn attempts(
     State(api): State<Api>,
     Segment(name): Segment,
@@ -67,13 +79,18 @@ fn attempt(record: &AttemptRecord) -> Value {
     shown
 }
 
-#[derive(Deserialize)]
+/// The next secret; made unless given.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct RotateInput {
+pub(super) struct RotateInput {
+    #[schema(value_type = Option<words::Secret>)]
     secret: Option<String>,
 }
 
 /// Signs with another secret; it is told this once.
+#[utoipa::path(post, path = "/v1/connectors/{name}/rotate-secret", operation_id = "rotate_secret", tag = "connectors", params(Of),
+    request_body = Option<RotateInput>,
+    responses((status = 200, description = "told this once", body = NewSecret), Commanded, Named, Written))]
 pub(super) async fn rotate_secret(
     State(api): State<Api>,
     Segment(name): Segment,
@@ -88,16 +105,26 @@ pub(super) async fn rotate_secret(
     Ok(axum::Json(json!({"secret": secret.reveal()})))
 }
 
-#[derive(Deserialize)]
+/// What is sent again, where to, and how fast.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = ReplayInput)]
 #[serde(deny_unknown_fields)]
-struct Replay {
+pub(super) struct Replay {
+    #[schema(value_type = words::Where)]
     from: Value,
+    /// Exclusive; by default the end.
+    #[schema(value_type = Option<words::Where>)]
     to: Option<Value>,
+    /// By default the connector's own.
     url: Option<String>,
+    #[schema(value_type = Option<words::Rate>)]
     rate: Option<String>,
 }
 
 /// Sends a range again.
+#[utoipa::path(post, path = "/v1/connectors/{name}/replay", operation_id = "replay", tag = "connectors", params(Of),
+    request_body = Replay,
+    responses((status = 202, description = "begun", body = Replaying), Commanded, Named))]
 pub(super) async fn replay(
     State(api): State<Api>,
     Segment(name): Segment,

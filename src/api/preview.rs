@@ -1,6 +1,9 @@
 //! `POST /v1/preview`: what a listener or a connector would get. Nothing is made and nothing is sent.
 
 use super::connector_input::Input;
+use super::openapi::connectors::Preview;
+use super::openapi::problems::Commanded;
+use super::openapi::words;
 use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
@@ -19,19 +22,31 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// Events, and so requests, that are shown.
 const SHOWN: usize = 10;
 
-#[derive(Deserialize)]
+/// A listener that could be.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct PreviewInput {
+pub(super) struct PreviewInput {
+    #[schema(value_type = Vec<words::Pattern>, min_items = 1, max_items = 256)]
     channels: Vec<String>,
+    /// By default `earliest`.
+    #[schema(value_type = Option<words::Where>)]
     from: Option<Value>,
+    /// Exclusive; by default the end.
+    #[schema(value_type = Option<words::Where>)]
     to: Option<Value>,
+    /// Settings as a connector's PUT takes them; `channels` may be left out.
+    #[schema(value_type = Option<Object>)]
     connector: Option<Map<String, Value>>,
 }
 
+/// What a listener or a connector would get. Nothing is made, and nothing is sent.
+#[utoipa::path(post, path = "/v1/preview", operation_id = "preview", tag = "read", request_body = PreviewInput,
+    responses((status = 200, description = "what matches", body = Preview), Commanded))]
 pub(super) async fn preview(
     State(api): State<Api>,
     uri: Uri,

@@ -1,5 +1,8 @@
 //! `POST /v1/events/{channel}` and `POST /v1/events`.
 
+use super::openapi::events::{Batch, CloudEvent, Placed as PlacedShape, Published as PublishedShape};
+use super::openapi::params::{CloudEventHeaders, InChannel, PublishHeaders};
+use super::openapi::problems;
 use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
@@ -20,6 +23,9 @@ use std::io::Write as _;
 const HEADER_PREFIX: &str = "stentor-header-";
 
 /// One event: the body is the payload.
+#[utoipa::path(post, path = "/v1/events/{ref}", operation_id = "publish", tag = "publish", params(InChannel, PublishHeaders),
+    request_body(description = "The payload, at most `max_event_size`.", content((serde_json::Value = "application/json"), (String = "text/plain"), (Vec<u8> = "application/octet-stream"))),
+    responses((status = 201, description = "on disk", body = PublishedShape), (status = 200, description = "a repeat", body = PublishedShape), problems::Published))]
 pub(super) async fn one(
     State(api): State<Api>,
     Segment(channel): Segment,
@@ -98,6 +104,11 @@ pub(super) fn event_headers(headers: &HeaderMap) -> Result<Vec<(&str, &str)>, In
 }
 
 /// Many events, all or none.
+#[utoipa::path(post, path = "/v1/events", operation_id = "publish_many", tag = "publish", params(CloudEventHeaders),
+    request_body(description = "All or none: a JSON array, NDJSON or CloudEvents. With `ce-specversion` the body is the payload of one CloudEvent in binary mode.", content(
+        (Batch = "application/json"), (String = "application/x-ndjson"), (CloudEvent = "application/cloudevents+json"),
+        (Vec<CloudEvent> = "application/cloudevents-batch+json"))),
+    responses((status = 201, description = "on disk", body = PlacedShape), (status = 200, description = "all are repeats", body = PlacedShape), problems::Published))]
 pub(super) async fn many(
     State(api): State<Api>,
     uri: Uri,

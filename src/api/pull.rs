@@ -1,5 +1,9 @@
 //! `POST /v1/subscribers/{name}/pull` and `…/ack`: listeners that ask instead of staying connected.
 
+use super::openapi::listeners::{Cursor, Pulled};
+use super::openapi::params::Of;
+use super::openapi::problems::{Commanded, Named, Written};
+use super::openapi::words;
 use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
@@ -17,17 +21,28 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
+use utoipa::ToSchema;
 
-#[derive(Default, Deserialize)]
+/// What is pulled; nothing at all means every default.
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-struct PullInput {
+pub(super) struct PullInput {
+    /// By default 100.
+    #[schema(minimum = 1, maximum = 10000)]
     max: Option<u64>,
+    /// Hold the request until there is something; at most `60s`, by default `0s`.
+    #[schema(value_type = Option<words::Duration>)]
     wait: Option<String>,
+    /// The session that an earlier pull opened.
     session: Option<String>,
+    /// Open one although another is live.
     takeover: bool,
 }
 
 /// The next events of a subscriber.
+#[utoipa::path(post, path = "/v1/subscribers/{name}/pull", operation_id = "pull", tag = "subscribers", params(Of),
+    request_body = Option<PullInput>,
+    responses((status = 200, description = "the next events; may be none", body = Pulled), Commanded, Named, Written))]
 pub(super) async fn pull(
     State(api): State<Api>,
     Segment(name): Segment,
@@ -57,15 +72,22 @@ pub(super) async fn pull(
     Ok(([(header::CONTENT_TYPE, "application/json")], out).into_response())
 }
 
-#[derive(Deserialize)]
+/// What is done: everything up to `offset`, or each of `offsets`.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct AckInput {
+pub(super) struct AckInput {
+    #[schema(value_type = Option<words::OffsetInput>)]
     offset: Option<Value>,
+    #[schema(value_type = Option<Vec<words::OffsetInput>>)]
     offsets: Option<Vec<Value>>,
+    /// The session that got them; without it, the live one.
     session: Option<String>,
 }
 
 /// Acknowledges; the answer comes when that is durable.
+#[utoipa::path(post, path = "/v1/subscribers/{name}/ack", operation_id = "ack", tag = "subscribers", params(Of),
+    request_body = AckInput,
+    responses((status = 200, description = "durable", body = Cursor), Commanded, Named, Written))]
 pub(super) async fn ack(
     State(api): State<Api>,
     Segment(name): Segment,

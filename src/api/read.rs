@@ -1,5 +1,8 @@
 //! `GET /v1/events`, `GET /v1/events/{offset}`, `GET /v1/channels`.
 
+use super::openapi::events::{Channels, Event, Range};
+use super::openapi::params::{AtOffset, Long, Page, Span as InSpan};
+use super::openapi::problems::{BadQuery, Gone};
 use super::problem::Problem;
 use super::query::Query;
 use super::render;
@@ -15,6 +18,9 @@ use serde_json::{Value, json};
 
 const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
 
+/// A range of events, or with `Accept: text/event-stream` a stream as on `/v1/sse`.
+#[utoipa::path(get, path = "/v1/events", operation_id = "read", tag = "read", params(InSpan, Long),
+    responses((status = 200, description = "the range", content((Range = "application/json"), (String = "text/event-stream"))), BadQuery))]
 pub(super) async fn range(
     State(api): State<Api>,
     method: Method,
@@ -52,12 +58,18 @@ pub(super) fn offset(text: &str) -> Result<Offset, Invalid> {
     parsed.ok_or_else(|| Invalid::new("offset", format!("'{}' is not an offset", text.escape_debug())))
 }
 
+/// One event.
+#[utoipa::path(get, path = "/v1/events/{ref}", operation_id = "event", tag = "read", params(AtOffset),
+    responses((status = 200, description = "the event", body = Event), BadQuery, Gone))]
 pub(super) async fn one(State(api): State<Api>, Segment(text): Segment, uri: Uri) -> Result<Response, Problem> {
     Query::of(&uri).end()?;
     let event = api.broker.event(offset(&text)?).await?;
     Ok((JSON, event.json()).into_response())
 }
 
+/// The channels that hold events.
+#[utoipa::path(get, path = "/v1/channels", operation_id = "channels", tag = "read", params(Page),
+    responses((status = 200, description = "a page", body = Channels), BadQuery))]
 pub(super) async fn channels(State(api): State<Api>, uri: Uri) -> Result<axum::Json<Value>, Problem> {
     let mut query = Query::of(&uri);
     let limit = query.limit()?;

@@ -1,5 +1,8 @@
 //! `GET /v1/receipts`, `GET /v1/events/{offset}/receipts`.
 
+use super::openapi::params::{AtOffset, Page, ReceiptsAsked};
+use super::openapi::problems::{BadQuery, Missing, NotNow};
+use super::openapi::receipts::{EventReceipts, Receipts};
 use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
@@ -12,6 +15,9 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+/// Who has received an event, and who has not.
+#[utoipa::path(get, path = "/v1/events/{ref}/receipts", operation_id = "event_receipts", tag = "receipts", params(AtOffset),
+    responses((status = 200, description = "one a subscriber", body = EventReceipts), BadQuery, Missing, NotNow))]
 pub(super) async fn of_event(
     State(api): State<Api>,
     Segment(text): Segment,
@@ -23,6 +29,9 @@ pub(super) async fn of_event(
     Ok(axum::Json(json!({"receipts": shown})))
 }
 
+/// How deliveries ended; NDJSON with `Accept: application/x-ndjson`.
+#[utoipa::path(get, path = "/v1/receipts", operation_id = "receipts", tag = "receipts", params(ReceiptsAsked, Page),
+    responses((status = 200, description = "a page", content((Receipts = "application/json"), (String = "application/x-ndjson"))), BadQuery, NotNow))]
 pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     let mut query = Query::of(&uri);
     let asked = ReceiptQuery {

@@ -1,5 +1,6 @@
 //! Which path means what.
 
+use super::openapi::{self, Documents};
 use super::problem::Problem;
 use super::{
     Origins, connectors, dead_letters, export, health, operate, origin, preview, publish, pull, read, receipts, sse,
@@ -10,7 +11,6 @@ use crate::clock::Random;
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
 use std::any::Any;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// How the broker is served.
 #[derive(Debug, Clone)]
@@ -42,6 +44,8 @@ pub(super) struct Parts {
     pub(super) draining: CancellationToken,
     /// Jitter for spreading closes.
     pub(super) random: Random,
+    /// What the API says of itself.
+    pub(super) documents: Documents,
 }
 
 impl Deref for Api {
@@ -53,43 +57,52 @@ impl Deref for Api {
 
 /// The whole contract over HTTP. `draining` is cancelled when the broker is to end.
 pub fn router(broker: Broker, options: ApiOptions, draining: CancellationToken) -> Router {
-    let api = Api(Arc::new(Parts { broker, options, draining, random: Random::from_machine() }));
-    Router::new()
-        .route("/v1/events", post(publish::many).get(read::range))
-        // One path, two meanings: a channel to publish on, an offset to read.
-        .route("/v1/events/{ref}", post(publish::one).get(read::one))
-        .route("/v1/events/{ref}/receipts", get(receipts::of_event))
-        .route("/v1/channels", get(read::channels))
-        .route("/v1/export", get(export::export))
-        .route("/v1/preview", post(preview::preview))
-        .route("/v1/receipts", get(receipts::list))
-        .route("/v1/subscribers", get(subscribers::list))
-        .route("/v1/subscribers/{name}", put(subscribers::put).get(subscribers::show).delete(subscribers::delete))
-        .route("/v1/subscribers/{name}/seek", post(subscribers::seek))
-        .route("/v1/subscribers/{name}/wait", get(subscribers::wait))
-        .route("/v1/subscribers/{name}/pull", post(pull::pull))
-        .route("/v1/subscribers/{name}/ack", post(pull::ack))
-        .route("/v1/connectors", get(connectors::list))
-        .route("/v1/connectors/{name}", put(connectors::put).get(connectors::show).delete(connectors::delete))
-        .route("/v1/connectors/{name}/seek", post(connectors::seek))
-        .route("/v1/connectors/{name}/pause", post(connectors::pause))
-        .route("/v1/connectors/{name}/resume", post(connectors::resume))
-        .route("/v1/connectors/{name}/test", post(operate::test))
-        .route("/v1/connectors/{name}/attempts", get(operate::attempts))
-        .route("/v1/connectors/{name}/rotate-secret", post(operate::rotate_secret))
-        .route("/v1/connectors/{name}/replay", post(operate::replay))
-        .route("/v1/dead-letters", get(dead_letters::list))
-        .route("/v1/dead-letters/retry", post(dead_letters::retry))
-        .route("/v1/ws", get(ws::upgrade))
-        .route("/v1/sse", get(sse::stream))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .route("/metrics", get(health::metrics))
+    let (routes, collected) = routes().split_for_parts();
+    let documents = Documents::new(collected);
+    let api = Api(Arc::new(Parts { broker, options, draining, random: Random::from_machine(), documents }));
+    routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(api.clone(), origin::check))
         .layer(CatchPanicLayer::custom(panicked))
         .with_state(api)
+}
+
+/// Every path, from the handlers' own annotations: what is served is what `/openapi.json` says.
+fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(openapi::frame())
+        .routes(routes!(publish::many, read::range))
+        // One path, two meanings: a channel to publish on, an offset to read.
+        .routes(routes!(publish::one, read::one))
+        .routes(routes!(receipts::of_event))
+        .routes(routes!(read::channels))
+        .routes(routes!(export::export))
+        .routes(routes!(preview::preview))
+        .routes(routes!(receipts::list))
+        .routes(routes!(subscribers::list))
+        .routes(routes!(subscribers::put, subscribers::show, subscribers::delete))
+        .routes(routes!(subscribers::seek))
+        .routes(routes!(subscribers::wait))
+        .routes(routes!(pull::pull))
+        .routes(routes!(pull::ack))
+        .routes(routes!(connectors::list))
+        .routes(routes!(connectors::put, connectors::show, connectors::delete))
+        .routes(routes!(connectors::seek))
+        .routes(routes!(connectors::pause))
+        .routes(routes!(connectors::resume))
+        .routes(routes!(operate::test))
+        .routes(routes!(operate::attempts))
+        .routes(routes!(operate::rotate_secret))
+        .routes(routes!(operate::replay))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::retry))
+        .routes(routes!(ws::upgrade))
+        .routes(routes!(sse::stream))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+        .routes(routes!(openapi::openapi))
+        .routes(routes!(openapi::asyncapi))
 }
 
 async fn not_found(uri: Uri) -> Problem {

@@ -3,6 +3,8 @@
 
 use super::asked::{self, Asked};
 use super::feed::Feed;
+use super::openapi::params::{Returning, Stream as InStream};
+use super::openapi::problems::{BadQuery, Named};
 use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
@@ -46,6 +48,9 @@ pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
     kinds.any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream")))
 }
 
+/// Server-sent events; /asyncapi.json says what they carry.
+#[utoipa::path(get, path = "/v1/sse", operation_id = "sse", tag = "streams", params(InStream, Returning),
+    responses((status = 200, description = "the stream", body = String, content_type = "text/event-stream"), BadQuery, Named))]
 pub(super) async fn stream(
     State(api): State<Api>,
     method: Method,

@@ -1,5 +1,9 @@
 //! `/v1/subscribers`.
 
+use super::openapi::listeners::{Cursor, Reached, Subscriber, Subscribers};
+use super::openapi::params::{Barrier, Of, Page};
+use super::openapi::problems::{BadQuery, Commanded, Named, Taken, Written};
+use super::openapi::words;
 use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
@@ -13,17 +17,32 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
+use utoipa::ToSchema;
 
-#[derive(Deserialize)]
+/// A subscriber's settings.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Input {
+pub(super) struct SubscriberInput {
+    #[schema(value_type = Vec<words::Pattern>, min_items = 1, max_items = 256)]
     channels: Vec<String>,
+    /// Where a new one begins; by default `latest`.
+    #[schema(value_type = Option<words::Where>)]
     from: Option<Value>,
+    /// Open events, at most; by default 256.
+    #[schema(minimum = 1, maximum = 10000)]
     window: Option<u32>,
+    /// `100ms` to `24h`; by default `30s`.
+    #[schema(value_type = Option<words::Duration>)]
     ack_timeout: Option<String>,
+    /// Deleted after so long without a session; by default never.
+    #[schema(value_type = Option<words::Duration>)]
     expires: Option<String>,
 }
 
+/// Makes a subscriber, or replaces its settings: absent ones return to their defaults.
+#[utoipa::path(put, path = "/v1/subscribers/{name}", operation_id = "put_subscriber", tag = "subscribers", params(Of),
+    request_body = SubscriberInput,
+    responses((status = 201, description = "made", body = Subscriber), (status = 200, description = "replaced", body = Subscriber), Commanded, Taken, Written))]
 pub(super) async fn put(
     State(api): State<Api>,
     Segment(name): Segment,
@@ -33,7 +52,7 @@ pub(super) async fn put(
 ) -> Result<Response, Problem> {
     Query::of(&uri).end()?;
     let name = Name::parse("name", &name)?;
-    let input: Input = body::json(&headers, body).await?;
+    let input: SubscriberInput = body::json(&headers, body).await?;
     let mut settings = SubscriberSettings::new(Filter::parse(&input.channels)?);
     settings.window = input.window.unwrap_or(settings.window);
     if let Some(text) = input.ack_timeout {
@@ -47,6 +66,9 @@ pub(super) async fn put(
     Ok((status, axum::Json(render::subscriber(&view))).into_response())
 }
 
+/// A subscriber.
+#[utoipa::path(get, path = "/v1/subscribers/{name}", operation_id = "subscriber", tag = "subscribers", params(Of),
+    responses((status = 200, description = "the subscriber", body = Subscriber), BadQuery, Named))]
 pub(super) async fn show(
     State(api): State<Api>,
     Segment(name): Segment,
@@ -57,6 +79,9 @@ pub(super) async fn show(
     Ok(axum::Json(render::subscriber(&view)))
 }
 
+/// Subscribers and connectors by name, without `lag`.
+#[utoipa::path(get, path = "/v1/subscribers", operation_id = "subscribers", tag = "subscribers", params(Page),
+    responses((status = 200, description = "a page", body = Subscribers), BadQuery))]
 pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<axum::Json<Value>, Problem> {
     listed(&api, &uri, None, "subscribers")
 }
@@ -74,15 +99,20 @@ pub(super) fn listed(api: &Api, uri: &Uri, kind: Option<Kind>, member: &str) -> 
     Ok(axum::Json(json!({member: page, "next": next})))
 }
 
+/// Forgets a subscriber.
+#[utoipa::path(delete, path = "/v1/subscribers/{name}", operation_id = "delete_subscriber", tag = "subscribers", params(Of),
+    responses((status = 204, description = "forgotten"), BadQuery, Named, Written))]
 pub(super) async fn delete(State(api): State<Api>, Segment(name): Segment, uri: Uri) -> Result<StatusCode, Problem> {
     Query::of(&uri).end()?;
     api.broker.registry().delete(Kind::Subscriber, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
+/// Where to go on.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SeekInput {
+    #[schema(value_type = words::Where)]
     to: Value,
 }
 
@@ -92,6 +122,10 @@ impl SeekInput {
     }
 }
 
+/// Moves the cursor either way, and ends the live session.
+#[utoipa::path(post, path = "/v1/subscribers/{name}/seek", operation_id = "seek_subscriber", tag = "subscribers", params(Of),
+    request_body = SeekInput,
+    responses((status = 200, description = "moved", body = Cursor), Commanded, Named, Written))]
 pub(super) async fn seek(
     State(api): State<Api>,
     Segment(name): Segment,
@@ -106,6 +140,8 @@ pub(super) async fn seek(
 }
 
 /// A barrier: answers when no matching event up to that offset is unacknowledged.
+#[utoipa::path(get, path = "/v1/subscribers/{name}/wait", operation_id = "wait_for_subscriber", tag = "subscribers", params(Of, Barrier),
+    responses((status = 200, description = "reached or timed out", body = Reached), BadQuery, Named))]
 pub(super) async fn wait(
     State(api): State<Api>,
     Segment(name): Segment,

@@ -1,6 +1,7 @@
 //! Frames: what a client says, and what it is told.
 
 use crate::api::asked;
+use crate::api::openapi::words::{self, OffsetInput};
 use crate::api::problem::Problem;
 use crate::api::render;
 use crate::engine::Placed;
@@ -13,55 +14,78 @@ use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// The word that says what a frame is; it was looked at before, and stands in each so that it is not unknown.
 pub(super) type Op = serde::de::IgnoredAny;
 
-#[derive(Debug, Deserialize)]
+/// The shapes of what a client says; a publish is borrowed, and described by `openapi::frames`.
+#[derive(utoipa::OpenApi)]
+#[openapi(components(schemas(Ack, Nack, Ping, Reject, Subscribe, Working)))]
+pub(super) struct Said;
+
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nack {
     #[serde(rename = "op")]
+    #[schema(value_type = String)]
     _op: Op,
+    #[schema(value_type = OffsetInput)]
     pub(super) offset: Value,
+    #[schema(value_type = Option<words::Duration>)]
     pub(super) delay: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reject {
     #[serde(rename = "op")]
+    #[schema(value_type = String)]
     _op: Op,
+    #[schema(value_type = OffsetInput)]
     pub(super) offset: Value,
+    #[schema(max_length = 1020)]
     pub(super) reason: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Working {
     #[serde(rename = "op")]
+    #[schema(value_type = String)]
     _op: Op,
+    #[schema(value_type = OffsetInput)]
     pub(super) offset: Value,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ping {
     #[serde(rename = "op")]
+    #[schema(value_type = String)]
     _op: Op,
 }
 
 /// Asks for delivery, or changes what is delivered.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Subscribe {
     #[serde(rename = "op", default)]
+    #[schema(value_type = String, required = true)]
     pub(super) _op: Op,
+    #[schema(value_type = Option<Vec<words::Pattern>>)]
     pub(super) channels: Option<Vec<String>>,
+    #[schema(value_type = Option<words::Name>)]
     pub(super) subscriber: Option<String>,
+    #[schema(value_type = Option<words::Where>)]
     pub(super) from: Option<Value>,
+    #[schema(minimum = 1, maximum = 10000)]
     pub(super) window: Option<u32>,
+    #[schema(value_type = Option<words::Duration>)]
     pub(super) ack_timeout: Option<String>,
+    #[schema(value_type = Option<words::Duration>)]
     pub(super) expires: Option<String>,
+    #[schema(minimum = 1, maximum = 1000)]
     pub(super) batch: Option<u32>,
 }
 
@@ -72,12 +96,15 @@ impl From<Subscribe> for asked::Input {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ack {
     #[serde(rename = "op")]
+    #[schema(value_type = String)]
     _op: Op,
+    #[schema(value_type = Option<OffsetInput>)]
     pub(super) offset: Option<Value>,
+    #[schema(value_type = Option<Vec<OffsetInput>>)]
     pub(super) offsets: Option<Vec<Value>>,
     #[serde(default)]
     pub(super) confirm: bool,

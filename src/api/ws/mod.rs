@@ -5,6 +5,8 @@ mod connection;
 mod frame;
 mod wire;
 
+use super::openapi::params::{Frames, Stream as InStream};
+use super::openapi::problems::NoUpgrade;
 use super::problem::Problem;
 use super::router::Api;
 use crate::model::limits;
@@ -14,11 +16,22 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use connection::Connection;
+use std::collections::BTreeMap;
+use utoipa::OpenApi as _;
+use utoipa::openapi::{RefOr, Schema};
 
 /// tungstenite's own default allocates 128 KiB a connection.
 const READ_BUFFER_BYTES: usize = 4 << 10;
 const WRITE_BUFFER_BYTES: usize = 16 << 10;
 
+/// The shapes of the frames that a client sends, by name.
+pub(super) fn schemas() -> BTreeMap<String, RefOr<Schema>> {
+    frame::Said::openapi().components.unwrap_or_default().schemas
+}
+
+/// A WebSocket; /asyncapi.json says what its frames are. Bad parameters are told after the upgrade.
+#[utoipa::path(get, path = "/v1/ws", operation_id = "websocket", tag = "streams", params(InStream, Frames),
+    responses((status = 101, description = "`stentor.v1.json` or `cloudevents.json`"), NoUpgrade))]
 pub(super) async fn upgrade(
     State(api): State<Api>,
     uri: Uri,
