@@ -30,10 +30,8 @@ pub(super) fn objects(asked: Option<OutputKind>, columns: &[&str], rows: &[Value
         return rows.iter().try_for_each(|row| line(&row.to_string()));
     }
     let mut table = Table::new();
-    table
-        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
-        .remove_style(TableComponent::HorizontalLines)
-        .set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).remove_style(TableComponent::HorizontalLines);
+    fit(&mut table);
     table.set_header(columns);
     for row in rows {
         table.add_row(columns.iter().map(|column| cell(row.get(*column))));
@@ -53,12 +51,22 @@ pub(super) fn object(asked: Option<OutputKind>, value: &Value) -> Outcome {
 /// Prints a line a figure, for people.
 pub(super) fn figures(lines: impl IntoIterator<Item = (String, String)>) -> Outcome {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_preset(presets::NOTHING);
+    fit(&mut table);
     for (name, value) in lines {
         table.add_row([name, value]);
     }
     line(&table.to_string())
 }
+
+/// Fits a table into its terminal; one that does not know how wide it is (some say 0) gets whole lines.
+fn fit(table: &mut Table) {
+    let known = table.width().is_some_and(|width| width >= NARROWEST);
+    table.set_content_arrangement(if known { ContentArrangement::Dynamic } else { ContentArrangement::Disabled });
+}
+
+/// Below so many columns no table can be read.
+const NARROWEST: u16 = 20;
 
 /// A value as it stands in a table.
 pub(super) fn cell(value: Option<&Value>) -> String {

@@ -4,7 +4,9 @@ use super::args::Read;
 use super::exit::Outcome;
 use super::output;
 use crate::client::Client;
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 pub(super) async fn run(read: Read) -> Outcome {
     let client = read.connection.client()?;
@@ -22,31 +24,37 @@ pub(super) async fn run(read: Read) -> Outcome {
         if !read.patterns.is_empty() {
             query.push(("channels", read.patterns.join(",")));
         }
-        let page = client.json(client.request(reqwest::Method::GET, &["v1", "events"]).query(&query)).await?;
-        if let Some(gap) = page.get("gap") {
+        let page: Page = client.parsed(client.request(reqwest::Method::GET, &["v1", "events"]).query(&query)).await?;
+        if let Some(gap) = &page.gap {
             anstream::eprintln!("stentor: a gap, no longer kept: {gap}");
         }
-        let events = page.get("events").and_then(Value::as_array).cloned().unwrap_or_default();
-        for event in &events {
-            let member = |name: &str| {
-                event.get(name).map_or(String::new(), |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
-            };
-            output::line(&if people {
-                format!("{:>8}  {}  {}  {}", member("offset"), member("time"), member("channel"), member("data"))
-            } else {
-                event.to_string()
-            })?;
+        for event in &page.events {
+            // In a pipe each byte of a payload stays as it was published.
+            if people { output::line(&row(event))? } else { output::line(event.get())? }
         }
-        left -= events.len() as u64;
-        let next = page.get("next").and_then(Value::as_u64).unwrap_or_default();
-        let end = page.get("end").and_then(Value::as_u64).unwrap_or_default();
-        let stop = to.parse().unwrap_or(end);
-        if next >= stop || (events.is_empty() && next.to_string() == from) {
+        left -= page.events.len() as u64;
+        let stop = to.parse().unwrap_or(page.end);
+        if page.next >= stop || (page.events.is_empty() && page.next.to_string() == from) {
             return Ok(());
         }
-        from = next.to_string();
+        from = page.next.to_string();
     }
     Ok(())
+}
+
+#[derive(Deserialize)]
+struct Page {
+    events: Vec<Box<RawValue>>,
+    next: u64,
+    end: u64,
+    gap: Option<Value>,
+}
+
+/// An event for people.
+fn row(event: &RawValue) -> String {
+    let event: Value = serde_json::from_str(event.get()).unwrap_or_default();
+    let member = |name: &str| output::cell(event.get(name));
+    format!("{:>8}  {}  {}  {}", member("offset"), member("time"), member("channel"), member("data"))
 }
 
 async fn end(client: &Client) -> Result<u64, super::exit::Fault> {

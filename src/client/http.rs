@@ -185,12 +185,21 @@ impl Client {
     /// # Errors
     /// As [`Client::publish`].
     pub async fn json(&self, request: reqwest::RequestBuilder) -> Result<Value, ClientError> {
+        self.parsed(request).await
+    }
+
+    /// Sends a request and reads the answer as a type of the caller's; no answer at all reads as `null`.
+    ///
+    /// # Errors
+    /// As [`Client::json`], and an answer that is another.
+    pub async fn parsed<T: serde::de::DeserializeOwned>(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<T, ClientError> {
         let answer = self.answer(request).await?;
         let text = answer.text().await.map_err(|error| ClientError::Unreachable(error.to_string()))?;
-        if text.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_str(&text).map_err(|error| ClientError::Protocol(error.to_string()))
+        let text = if text.is_empty() { "null" } else { &text };
+        serde_json::from_str(text).map_err(|error| ClientError::Protocol(error.to_string()))
     }
 
     pub(super) fn base(&self) -> &reqwest::Url {
