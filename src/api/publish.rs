@@ -3,6 +3,7 @@
 use super::openapi::events::{Batch, CloudEvent, Placed as PlacedShape, Published as PublishedShape};
 use super::openapi::params::{CloudEventHeaders, InChannel, PublishHeaders};
 use super::openapi::problems;
+use super::openapi::words::Binary;
 use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
@@ -24,7 +25,7 @@ const HEADER_PREFIX: &str = "stentor-header-";
 
 /// One event: the body is the payload.
 #[utoipa::path(post, path = "/v1/events/{ref}", operation_id = "publish", tag = "publish", params(InChannel, PublishHeaders),
-    request_body(description = "The payload, at most `max_event_size`.", content((serde_json::Value = "application/json"), (String = "text/plain"), (Vec<u8> = "application/octet-stream"))),
+    request_body(description = "The payload, at most `max_event_size`.", content((serde_json::Value = "application/json"), (Binary = "text/plain"), (Binary = "application/octet-stream"))),
     responses((status = 201, description = "on disk", body = PublishedShape), (status = 200, description = "a repeat", body = PublishedShape), problems::Published))]
 pub(super) async fn one(
     State(api): State<Api>,

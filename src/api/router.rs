@@ -120,3 +120,35 @@ fn panicked(_panic: Box<dyn Any + Send + 'static>) -> Response {
     let detail = "a fault of the broker's own; its operator finds more in the diagnostics";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use axum::http::{Request, header};
+    use tower::ServiceExt as _;
+
+    async fn broken() -> StatusCode {
+        std::panic::resume_unwind(Box::new("a secret of the code's own"))
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_its_request_with_a_problem_that_tells_nothing() {
+        let router: Router =
+            Router::new().route("/broken", axum::routing::get(broken)).layer(CatchPanicLayer::custom(panicked));
+        let answer = router.oneshot(Request::get("/broken").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 16).await.unwrap();
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&problem["type"], &problem["status"]), (&"/problems/internal".into(), &500.into()));
+        assert!(!String::from_utf8_lossy(&body).contains("secret"));
+    }
+
+    #[test]
+    fn every_path_is_made_from_an_annotated_handler() {
+        // `route` takes handlers that the document does not know of; `routes` refuses them.
+        let source = include_str!("router.rs").split("#[cfg(test)]").next().unwrap();
+        assert!(!source.contains(".route(") && source.matches(".routes(").count() > 25);
+    }
+}

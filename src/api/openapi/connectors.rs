@@ -70,18 +70,23 @@ pub(in crate::api) struct Connector {
     lag: Option<u64>,
     open: u64,
     connected: bool,
+    #[schema(required = true)]
     last_ack: Option<Time>,
     created: Time,
     url: String,
     format: Format,
+    #[schema(required = true)]
     content_type: Option<String>,
     timeout: Duration,
     retry: RetryInput,
     #[schema(minimum = 1, maximum = 256)]
     in_flight: u32,
+    #[schema(required = true)]
     rate_limit: Option<Rate>,
     state: ConnectorState,
+    #[schema(required = true)]
     next_attempt: Option<Time>,
+    #[schema(required = true)]
     last_error: Option<String>,
 }
 
@@ -98,6 +103,7 @@ pub(in crate::api) struct ConnectorMade {
 pub(in crate::api) struct Connectors {
     connectors: Vec<Connector>,
     /// Opaque; pass it as `after`. Null at the end.
+    #[schema(required = true)]
     next: Option<String>,
 }
 
@@ -106,10 +112,13 @@ pub(in crate::api) struct Connectors {
 pub(in crate::api) struct Tested {
     time: Time,
     /// What the endpoint answered; null where nothing came.
+    #[schema(required = true)]
     status: Option<u16>,
+    #[schema(required = true)]
     error: Option<String>,
     latency_ms: u64,
     /// The start of the response.
+    #[schema(required = true)]
     response: Option<String>,
 }
 
@@ -124,9 +133,12 @@ pub(in crate::api) struct Attempt {
     time: Time,
     offset: Offset,
     attempt: u32,
+    #[schema(required = true)]
     status: Option<u16>,
+    #[schema(required = true)]
     error: Option<String>,
     latency_ms: u64,
+    #[schema(required = true)]
     response: Option<String>,
     #[schema(nullable = false)]
     replay: Option<String>,
@@ -152,6 +164,7 @@ pub(in crate::api) struct Replaying {
 pub(in crate::api) struct DeadLetters {
     dead_letters: Vec<DeadLetter>,
     /// Opaque; pass it as `after`. Null at the end.
+    #[schema(required = true)]
     next: Option<String>,
 }
 
@@ -160,8 +173,10 @@ pub(in crate::api) struct DeadLetter {
     subscriber: Name,
     offset: Offset,
     /// Null where the event is no longer kept.
+    #[schema(required = true)]
     channel: Option<AnyChannel>,
     attempts: u32,
+    #[schema(required = true)]
     reason: Option<String>,
     time: Time,
 }

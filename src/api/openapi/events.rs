@@ -46,6 +46,7 @@ pub(in crate::api) struct EventShape {
     headers: BTreeMap<String, String>,
     /// With `data_base64` alone.
     #[schema(max_length = 255)]
+    #[schema(required = true)]
     content_type: Option<String>,
     data_base64: Option<String>,
 }
@@ -133,6 +134,7 @@ pub(in crate::api) struct Range {
 pub(in crate::api) struct Channels {
     channels: Vec<ChannelInfo>,
     /// Opaque; pass it as `after`. Null at the end.
+    #[schema(required = true)]
     next: Option<String>,
 }
 

@@ -1,6 +1,7 @@
 //! Subscribers, and what is answered about them.
 #![allow(dead_code, reason = "answers are rendered from views; these say what they look like")]
 
+use super::connectors::Connector;
 use super::events::{Event, Gap};
 use super::words::{Duration, Name, Offset, Pattern, Time};
 use serde::Serialize;
@@ -14,7 +15,7 @@ pub(in crate::api) enum ListenerKind {
     Connector,
 }
 
-/// A durable listener. Connectors stand in the list of subscribers with their own settings.
+/// A durable listener.
 #[derive(ToSchema)]
 pub(in crate::api) struct Subscriber {
     name: Name,
@@ -29,20 +30,30 @@ pub(in crate::api) struct Subscriber {
     /// Delivered and not yet acknowledged.
     open: u64,
     connected: bool,
+    #[schema(required = true)]
     last_ack: Option<Time>,
     created: Time,
-    #[schema(nullable = false, minimum = 1, maximum = 10000)]
-    window: Option<u32>,
-    #[schema(nullable = false)]
-    ack_timeout: Option<Duration>,
+    #[schema(minimum = 1, maximum = 10000)]
+    window: u32,
+    ack_timeout: Duration,
+    #[schema(required = true)]
     expires: Option<Duration>,
+}
+
+/// A subscriber, or a connector with its own settings: they share one namespace.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(in crate::api) enum Listener {
+    Subscriber(Subscriber),
+    Connector(Box<Connector>),
 }
 
 /// A page of subscribers.
 #[derive(ToSchema)]
 pub(in crate::api) struct Subscribers {
-    subscribers: Vec<Subscriber>,
+    subscribers: Vec<Listener>,
     /// Opaque; pass it as `after`. Null at the end.
+    #[schema(required = true)]
     next: Option<String>,
 }
 

@@ -31,7 +31,12 @@ const ALWAYS: [u16; 2] = [403, 500];
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(title = "Stentor", description = "A durable, log-structured message broker.", license(name = "MIT OR Apache-2.0")),
-    components(schemas(ProblemShape, events::EventShape)),
+    components(schemas(
+        ProblemShape, events::EventShape,
+        // What parameters refer to is not collected from them.
+        words::Channel, words::Duration, words::EventId, words::Key, words::Name, words::Offset, words::PatternList,
+        words::Place
+    )),
     tags(
         (name = "publish", description = "Hand events in; the answer leaves when they are on disk."),
         (name = "read", description = "Read without a subscriber."),

@@ -39,18 +39,13 @@ pub(in crate::api) struct PublishHeaders {
     key: Key,
 }
 
-/// A CloudEvent in binary mode: `ce-specversion` marks it, and each attribute is a header.
+/// What marks a CloudEvent in binary mode.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(in crate::api) struct CloudEventHeaders {
+    /// With it each attribute is a header: `ce-id`, `ce-type` (the channel), `ce-source`, and others that are kept.
     #[param(rename = "ce-specversion", required = false, pattern = "^1\\.0$")]
     specversion: String,
-    #[param(rename = "ce-id", required = false)]
-    id: EventId,
-    #[param(rename = "ce-type", required = false)]
-    channel: Channel,
-    #[param(rename = "ce-source", required = false)]
-    source: String,
 }
 
 /// A page of a list.

@@ -50,6 +50,7 @@ pub(in crate::api) struct Receipt {
 pub(in crate::api) struct Receipts {
     receipts: Vec<Receipt>,
     /// Opaque; pass it as `after`. Null at the end.
+    #[schema(required = true)]
     next: Option<String>,
 }
 

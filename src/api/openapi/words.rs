@@ -98,3 +98,8 @@ pub(in crate::api) struct Rate(String);
 #[derive(ToSchema)]
 #[schema(pattern = r"^whsec_([A-Za-z0-9+/]{4}){8,21}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$")]
 pub(in crate::api) struct Secret(String);
+
+/// Any bytes.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+pub(in crate::api) struct Binary(Vec<u8>);
