@@ -36,12 +36,9 @@ def before_call(ctx, case, kwargs):
     for fields in (case.query, case.body):
         if not isinstance(fields, dict):
             continue
-        for field in ("wait", "timeout"):
+        for field, within in (("wait", "20ms"), ("timeout", "20ms"), ("ack_timeout", "30s")):
             if isinstance(fields.get(field), str) and DURATION.fullmatch(fields[field]):
-                fields[field] = "20ms"
-        for field in ("ack_timeout",):
-            if isinstance(fields.get(field), str) and DURATION.fullmatch(fields[field]):
-                fields[field] = "30s"
+                fields[field] = within
         for field in ("from", "to"):
             if is_offset(fields.get(field)):
                 fields[field] = type(fields[field])("0")

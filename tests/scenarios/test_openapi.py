@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -115,13 +116,15 @@ async def test_schemathesis_finds_nothing(broker, tmp_path):
         document = tmp_path / "openapi.json"
         document.write_text(json.dumps(closed(await documented(session, broker))))
         config = tmp_path / "schemathesis.toml"
-        config.write_text(f'hooks = "openapi_hooks"\n')
+        config.write_text('hooks = "openapi_hooks"\n')
         command = [sys.executable, "-m", "schemathesis.cli", f"--config-file={config}", "run", str(document),
                    f"--url={broker.url}", f"--seed={SEED}", "--max-examples=12", "--phases=examples,coverage,fuzzing",
-                   "--max-time=40", "--workers=1", "--request-timeout=20", "--continue-on-failure", "--warnings=off",
+                   "--max-time=30", "--workers=1", "--request-timeout=20", "--continue-on-failure", "--warnings=off",
                    f"--checks={','.join(CHECKS)}", *(f"--exclude-path={path}" for path in STREAMS)]
         environment = {**os.environ, "PYTHONPATH": str(HERE), "NO_COLOR": "1"}
         print(f"schemathesis --seed={SEED}", file=sys.stderr)
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=110)
         assert done.returncode == 0, f"STENTOR_OPENAPI_SEED={SEED}\n{done.stdout[-20000:]}{done.stderr[-4000:]}"
-        assert "No issues found" in done.stdout or "passed" in done.stdout, done.stdout
+        tested = re.search(r"(\d+) generated", done.stdout)
+        assert tested and int(tested[1]) > 500, done.stdout
+        assert (await documented(session, broker))["openapi"], "the broker is there still"

@@ -46,7 +46,6 @@ pub(in crate::api) struct EventShape {
     headers: BTreeMap<String, String>,
     /// With `data_base64` alone.
     #[schema(max_length = 255)]
-    #[schema(required = true)]
     content_type: Option<String>,
     data_base64: Option<String>,
 }

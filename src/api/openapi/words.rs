@@ -57,14 +57,14 @@ pub(in crate::api) struct Time(String);
 
 /// An event's place in the log.
 #[derive(ToSchema)]
-#[schema(minimum = 0, example = 42)]
+#[schema(minimum = 0, format = "uint64", example = 42)]
 pub(in crate::api) struct Offset(u64);
 
 /// An offset, as a number or a string of digits.
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub(in crate::api) enum OffsetInput {
-    Number(u64),
+    Number(Offset),
     Digits(Digits),
 }
 
@@ -77,7 +77,7 @@ pub(in crate::api) struct Digits(String);
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub(in crate::api) enum Where {
-    Offset(u64),
+    Offset(Offset),
     Place(Place),
 }
 
