@@ -33,6 +33,8 @@ def before_call(ctx, case, kwargs):
             name = (names or {}).get(field)
             if isinstance(name, str) and NAME.fullmatch(name) and zlib.crc32(name.encode()) % 2:
                 names[field] = KNOWN["connectors" if "connectors" in case.operation.path else "subscribers"]
+    if case.operation.path.endswith("/wait") and isinstance(case.query, dict):
+        case.query.setdefault("timeout", "20ms")
     for fields in (case.query, case.body):
         if not isinstance(fields, dict):
             continue

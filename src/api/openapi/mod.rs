@@ -22,7 +22,7 @@ use bytes::Bytes;
 use problems::{BadQuery, ProblemShape};
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::{OpenApi, RefOr};
+use utoipa::openapi::{Content, OpenApi, RefOr, Schema};
 
 /// What every answer may be, whatever is asked: a page of another origin, a fault of the broker's own.
 const ALWAYS: [u16; 2] = [403, 500];
@@ -60,6 +60,7 @@ pub(super) fn finish(mut document: OpenApi) -> OpenApi {
         let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
         for operation in operations.into_iter().filter_map(Option::as_mut) {
             always(operation);
+            or_nothing(operation);
         }
     }
     document
@@ -69,6 +70,19 @@ fn always(operation: &mut Operation) {
     for status in ALWAYS {
         let answers = &mut operation.responses.responses;
         answers.entry(status.to_string()).or_insert_with(|| RefOr::T(problems::refusal(status)));
+    }
+}
+
+/// A body that may be left out is not one that may be `null`.
+fn or_nothing(operation: &mut Operation) {
+    let contents = operation.request_body.iter_mut().flat_map(|body| body.content.values_mut());
+    for content in contents {
+        let RefOr::T(Content { schema: Some(schema), .. }) = content else { continue };
+        let RefOr::T(Schema::OneOf(choice)) = schema else { continue };
+        let shapes: Vec<_> = choice.items.iter().filter(|item| matches!(item, RefOr::Ref(_))).collect();
+        if let [shape] = shapes.as_slice() {
+            *schema = (*shape).clone();
+        }
     }
 }
 
