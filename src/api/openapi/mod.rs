@@ -22,7 +22,7 @@ use bytes::Bytes;
 use problems::{BadQuery, ProblemShape};
 use utoipa::OpenApi as _;
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::{Content, OpenApi, RefOr, Schema};
+use utoipa::openapi::{OpenApi, RefOr, Schema};
 
 /// What every answer may be, whatever is asked: a page of another origin, a fault of the broker's own.
 const ALWAYS: [u16; 2] = [403, 500];
@@ -75,13 +75,13 @@ fn always(operation: &mut Operation) {
 
 /// A body that may be left out is not one that may be `null`.
 fn or_nothing(operation: &mut Operation) {
-    let contents = operation.request_body.iter_mut().flat_map(|body| body.content.values_mut());
-    for content in contents {
-        let RefOr::T(Content { schema: Some(schema), .. }) = content else { continue };
-        let RefOr::T(Schema::OneOf(choice)) = schema else { continue };
-        let shapes: Vec<_> = choice.items.iter().filter(|item| matches!(item, RefOr::Ref(_))).collect();
+    let Some(RefOr::T(body)) = &mut operation.request_body else { return };
+    for content in body.content.values_mut() {
+        let RefOr::T(content) = content else { continue };
+        let Some(RefOr::T(Schema::OneOf(choice))) = &content.schema else { continue };
+        let shapes: Vec<_> = choice.items.iter().filter(|item| matches!(item, RefOr::Ref(_))).cloned().collect();
         if let [shape] = shapes.as_slice() {
-            *schema = (*shape).clone();
+            content.schema = Some(shape.clone());
         }
     }
 }

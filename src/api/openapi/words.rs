@@ -47,7 +47,7 @@ pub(in crate::api) struct Key(String);
 
 /// Digits and `ms`, `s`, `m`, `h` or `d`.
 #[derive(ToSchema)]
-#[schema(pattern = r"^[0-9]+(ms|s|m|h|d)$", max_length = 20, example = "30s")]
+#[schema(pattern = r"^[0-9]+(ms|s|m|h|d)$", example = "30s")]
 pub(in crate::api) struct Duration(String);
 
 /// RFC 3339, UTC, microseconds.
@@ -70,7 +70,7 @@ pub(in crate::api) enum OffsetInput {
 
 /// An offset as text.
 #[derive(ToSchema)]
-#[schema(pattern = r"^[0-9]{1,20}$", example = "42")]
+#[schema(pattern = r"^[0-9]+$", example = "42")]
 pub(in crate::api) struct Digits(String);
 
 /// A place in the log: an offset (number or digits), a time (the first event at or after it), `earliest` or `latest`.
@@ -84,7 +84,7 @@ pub(in crate::api) enum Where {
 /// A place as text: an offset's digits, an RFC 3339 time, `earliest` or `latest`.
 #[derive(ToSchema)]
 #[schema(
-    pattern = r"^(earliest|latest|[0-9]{1,20}|[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))$",
+    pattern = r"^(earliest|latest|[0-9]+|[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9]))$",
     example = "earliest"
 )]
 pub(in crate::api) struct Place(String);
