@@ -60,7 +60,7 @@ fn after(text: &str) -> Result<(u64, u64), Invalid> {
 pub(super) struct RetryInput {
     #[schema(value_type = words::Name)]
     subscriber: String,
-    #[schema(value_type = Vec<u64>, min_items = 1, max_items = 10000)]
+    #[schema(value_type = Vec<words::Offset>, min_items = 1, max_items = 10000)]
     offsets: Vec<Offset>,
 }
 

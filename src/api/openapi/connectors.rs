@@ -43,9 +43,13 @@ pub(in crate::api) struct Template {
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub(in crate::api) enum GiveUp {
-    Attempts(u32),
+    Attempts(AttemptCount),
     After(Duration),
 }
+
+#[derive(ToSchema)]
+#[schema(minimum = 0, format = "uint32")]
+pub(in crate::api) struct AttemptCount(u32);
 
 #[derive(ToSchema, Serialize)]
 #[serde(rename_all = "lowercase")]
