@@ -6,6 +6,7 @@
 //! ```
 //! Everything below the floor is done or does not match. Acks move it; nothing else does.
 
+use super::settled::Settled;
 use crate::clock::Instant;
 use crate::model::{Offset, Span, Spans};
 use std::collections::BTreeMap;
@@ -78,7 +79,7 @@ pub struct Window {
     earlier: BTreeMap<Offset, u32>,
     ack_limit: Offset,
     delivered: Offset,
-    settled: Vec<Acked>,
+    settled: Settled,
     /// Events acknowledged and not written down yet, and of those written down the ones that are not durable yet.
     /// They count against the window: a crash brings back no more than it holds.
     acked: usize,
@@ -105,7 +106,7 @@ impl Window {
             earlier: BTreeMap::new(),
             ack_limit: floor,
             delivered: floor,
-            settled: Vec::new(),
+            settled: Settled::default(),
             acked: 0,
             undurable: 0,
             rewind: None,
@@ -121,11 +122,10 @@ impl Window {
         self.earlier.insert(offset, attempts);
     }
 
-    /// Goes on behind an earlier life of the broker, which may have sent what this one has not.
-    #[must_use]
-    pub fn of_earlier_life(mut self) -> Self {
-        self.sent_before = true;
-        self
+    /// Goes on behind an earlier life of the broker, which may have sent what this one has not; or, made in this one,
+    /// does not.
+    pub fn of_earlier_life(&mut self, earlier: bool) {
+        self.sent_before = earlier;
     }
 
     /// Forgets what retention took: it can neither be sent nor be waited for.
@@ -207,6 +207,18 @@ impl Window {
         self.told = Some(span);
     }
 
+    /// These cannot be had, and nobody waits for them: they are done, whatever is open beside them stays.
+    pub fn pass_gap(&mut self, gap: Span, now: Instant) {
+        if let Some(last) = gap.to.0.checked_sub(1) {
+            self.answer(Offset(last));
+        }
+        let span = Span::new(gap.from.max(self.floor), gap.to);
+        self.done.missing(span).into_iter().for_each(|part| self.settled.add(part, 0));
+        self.done.insert(span);
+        self.delivered = self.delivered.max(gap.to);
+        self.advance(now);
+    }
+
     /// Everything up to and including `offset` is done. Below the floor it changes nothing.
     ///
     /// # Errors
@@ -220,7 +232,7 @@ impl Window {
         self.answer(offset);
         let span = Span::new(self.floor, offset.next());
         for part in self.done.missing(span) {
-            self.settle(part);
+            self.settle(part, 0);
         }
         let kept = self.open.split_off(&offset.next());
         self.acked += std::mem::replace(&mut self.open, kept).len();
@@ -240,7 +252,7 @@ impl Window {
         self.ack_limit = self.ack_limit.max(to);
         if self.sent_before {
             // For the receipts: these were sent, and it is not known how often.
-            self.done.missing(Span::new(self.floor, to)).into_iter().for_each(|span| self.settle_as(span, 1));
+            self.done.missing(Span::new(self.floor, to)).into_iter().for_each(|span| self.settle(span, 1));
             self.done.insert(Span::new(self.floor, to));
             self.delivered = self.delivered.max(to);
             self.advance(now);
@@ -261,7 +273,7 @@ impl Window {
         for offset in offsets {
             self.answer(*offset);
             if self.open.contains_key(offset) {
-                self.settle(Span::one(*offset));
+                self.settle(Span::one(*offset), 0);
                 self.remove(*offset);
                 self.acked += 1;
                 self.done.insert(Span::one(*offset));
@@ -340,7 +352,7 @@ impl Window {
     pub fn take_settled(&mut self) -> (Vec<Acked>, usize) {
         let events = std::mem::take(&mut self.acked);
         self.undurable += events;
-        (std::mem::take(&mut self.settled), events)
+        (self.settled.take(), events)
     }
 
     /// So many acknowledged events are durable now.
@@ -429,39 +441,10 @@ impl Window {
         self.live = self.open.values().filter(|open| open.live).count();
     }
 
-    /// Writes down the acks of a span, in pieces of the same number of attempts.
-    fn settle(&mut self, span: Span) {
-        self.settle_as(span, 0);
-    }
-
-    /// The same, where what is not open here was sent so often.
-    fn settle_as(&mut self, span: Span, unknown: u32) {
-        let mut from = span.from;
-        let mut attempts = None;
-        for (&offset, open) in self.open.range(span.from..span.to) {
-            match attempts {
-                Some(same) if same == open.attempts => {}
-                None => attempts = Some(open.attempts),
-                Some(other) => {
-                    self.settled.push(Acked { span: Span::new(from, offset), attempts: other });
-                    (from, attempts) = (offset, Some(open.attempts));
-                }
-            }
-        }
-        self.settled.push(Acked { span: Span::new(from, span.to), attempts: attempts.unwrap_or(unknown) });
-        self.join_last();
-    }
-
-    /// Neighbours of the same number of attempts are one span; what was never sent joins any neighbour.
-    fn join_last(&mut self) {
-        if let [.., before, last] = self.settled.as_mut_slice()
-            && before.span.to == last.span.from
-            && (before.attempts == last.attempts || before.attempts == 0 || last.attempts == 0)
-        {
-            before.span.to = last.span.to;
-            before.attempts = before.attempts.max(last.attempts);
-            self.settled.pop();
-        }
+    /// Writes down the acks of a span; what is not open here was sent `unknown` times.
+    fn settle(&mut self, span: Span, unknown: u32) {
+        let sent = self.open.range(span.from..span.to).map(|(&offset, open)| (offset, open.attempts));
+        self.settled.add_pieces(span, sent, unknown);
     }
 
     /// Moves the floor to the lowest event that still matters, and never beyond what was sent: what it passes and was
@@ -470,8 +453,7 @@ impl Window {
         let oldest = self.open.first_key_value().map_or(self.delivered, |(&oldest, _)| oldest);
         let to = oldest.min(self.delivered).max(self.floor);
         for part in self.done.missing(Span::new(self.floor, to)) {
-            self.settled.push(Acked { span: part, attempts: 0 });
-            self.join_last();
+            self.settled.add(part, 0);
         }
         if to > self.floor {
             self.floor = to;
@@ -611,6 +593,35 @@ mod tests {
         send(&mut window, &[5], now);
         window.ack_each(&[Offset(5)], now).unwrap();
         assert_eq!(window.sent(Offset(9), now), 5);
+    }
+
+    /// Found in review: a connector passed a gap of damage by acknowledging everything up to it, and with it what an
+    /// endpoint still refused (invariant 17).
+    #[test]
+    fn a_gap_is_passed_without_what_is_open_before_it() {
+        let (mut window, now) = window(4);
+        send(&mut window, &[1], now);
+        window.pass_gap(Span::new(Offset(3), Offset(9)), now);
+        assert_eq!((window.floor(), window.open()), (Offset(1), 1));
+        assert!(spans(&mut window).contains(&(3, 9, 0)));
+        window.ack_through(Offset(1), now).unwrap();
+        assert_eq!(window.floor(), Offset(9));
+    }
+
+    #[test]
+    fn whoever_returns_is_believed_as_far_as_was_sent_and_altogether_after_a_restart() {
+        let (mut window, now) = window(4);
+        send(&mut window, &[1, 2], now);
+        window.begin_session(4, now);
+        window.returned(Offset(7), now);
+        assert_eq!(window.floor(), Offset(3));
+        let (mut window, now) = self::window(4);
+        window.of_earlier_life(true);
+        window.returned(Offset(7), now);
+        assert_eq!((window.floor(), spans(&mut window)), (Offset(8), vec![(0, 8, 1)]));
+        let (mut window, now) = self::window(4);
+        window.returned(Offset(7), now);
+        assert_eq!(window.floor(), Offset(0), "one that was just made was sent nothing");
     }
 
     #[test]

@@ -75,6 +75,7 @@ pub(super) fn check(input: Input) -> Result<Asked, Invalid> {
         if asked.filter.is_none() {
             return Err(Invalid::new("channels", "is missing; name patterns, a subscriber, or both"));
         }
+        // `window` says nothing where nothing is acknowledged, and clients send it with every request.
         let lone = [("ack_timeout", asked.ack_timeout.is_some()), ("expires", asked.expires.is_some())];
         if let Some((field, _)) = lone.into_iter().find(|(_, given)| *given) {
             return Err(Invalid::new(field, "needs a subscriber"));

@@ -117,10 +117,12 @@ pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem
     let value = serde_path_to_error::deserialize(&mut parser).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
-        let detail = if path == "." { inner.to_string() } else { format!("{path}: {inner}") };
+        // Where the text ends too early, no member can be named.
+        let nowhere = path == "." || path == "?";
+        let detail = if nowhere { inner.to_string() } else { format!("{path}: {inner}") };
         let problem = Problem::new(StatusCode::BAD_REQUEST, "json-invalid", detail);
         // The member of the request itself; the detail says where in it.
-        let field = path.split(['.', '[']).next().unwrap_or_default();
+        let field = if nowhere { "" } else { path.split(['.', '[']).next().unwrap_or_default() };
         if field.is_empty() { problem } else { problem.with("field", field) }
     })?;
     parser.end().map_err(|error| bad_json(&error))?;

@@ -2,7 +2,7 @@
 
 use super::body;
 use super::problem::Problem;
-use super::publish::{self, answer, at_line, event_headers};
+use super::publish::{self, answer, at_line, event_headers, idempotency_key};
 use super::router::Api;
 use crate::model::cloudevents::CloudEventInput;
 use crate::model::{Invalid, NewEvent};
@@ -73,5 +73,13 @@ fn binary(headers: &HeaderMap, body: bytes::Bytes) -> Result<NewEvent, Problem> 
         Some(kind) => Some(kind.to_str().map_err(|_| Invalid::new("content_type", "is not visible ASCII"))?),
         None => None,
     };
-    Ok(input.check_binary(kind, body, &event_headers(headers)?)?)
+    let event = input.check_binary(kind, body, &event_headers(headers)?)?;
+    // Said twice in two ways it could be two things.
+    if headers.contains_key("stentor-key") {
+        return Err(Invalid::new("key", "is the CloudEvent's partitionkey or subject; leave Stentor-Key out").into());
+    }
+    if idempotency_key(headers)?.is_some_and(|id| id != event.head.id) {
+        return Err(Invalid::new("id", "Idempotency-Key is not the CloudEvent's id; leave it out").into());
+    }
+    Ok(event)
 }

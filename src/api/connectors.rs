@@ -60,7 +60,7 @@ pub(super) async fn show(
 #[utoipa::path(get, path = "/v1/connectors", operation_id = "connectors", tag = "connectors", params(Page),
     responses((status = 200, description = "a page", body = Connectors), BadQuery))]
 pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<axum::Json<Value>, Problem> {
-    listed(&api, &uri, Some(Kind::Connector), "connectors")
+    listed(&api, &uri, Some(Kind::Connector), "connectors").await
 }
 
 /// Forgets a connector.

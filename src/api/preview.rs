@@ -73,6 +73,9 @@ pub(super) async fn preview(
     let range = api.broker.read(query).await?;
     let mut out = format!("{{\"matches\":{matches},\"events\":").into_bytes();
     render::events(&mut out, &range.events);
+    if let Some(gap) = range.gap {
+        out.extend_from_slice(format!(",\"gap\":{}", render::gap(gap)).as_bytes());
+    }
     if let Some(settings) = input.connector {
         let requests = requests(&api, settings, &input.channels, &range.events)?;
         out.extend_from_slice(format!(",\"requests\":{requests}").as_bytes());

@@ -41,7 +41,7 @@ pub(super) async fn one(
         return Err(Problem::new(StatusCode::FORBIDDEN, "channel-reserved", detail).with("field", "channel"));
     }
     let payload = body::read(&headers, body, limit).await?;
-    let id = text(&headers, "idempotency-key", "id")?.map(|id| EventId::parse(unquote(id))).transpose()?;
+    let id = idempotency_key(&headers)?;
     let key = text(&headers, "stentor-key", "key")?;
     let kind = text(&headers, header::CONTENT_TYPE.as_str(), "content_type")?;
     let event = NewEvent::check(
@@ -74,16 +74,37 @@ pub(super) fn answer(channel: &Channel, published: &Published) -> Response {
 
 /// A header's value as text; what is not visible ASCII is refused under the field's name.
 fn text<'a>(headers: &'a HeaderMap, name: &str, field: &'static str) -> Result<Option<&'a str>, Invalid> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Invalid::new(field, format!("header {name} is given twice")));
+    }
     // Keys may hold other characters: header values are bytes, and UTF-8 is what people send.
     std::str::from_utf8(value.as_bytes())
         .map(Some)
         .map_err(|_| Invalid::new(field, format!("header {name} is not UTF-8")))
 }
 
-/// An `Idempotency-Key` may be a structured string (draft-ietf-httpapi-idempotency-key-header): `"abc"` means `abc`.
-fn unquote(value: &str) -> &str {
-    value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value)
+/// The publisher's id. It may be a structured string (draft-ietf-httpapi-idempotency-key-header, RFC 8941 section
+/// 3.3.3): `"abc"` means `abc`.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<EventId>, Invalid> {
+    let Some(text) = text(headers, "idempotency-key", "id")? else { return Ok(None) };
+    if !text.starts_with('"') {
+        return EventId::parse(text).map(Some);
+    }
+    let bad = || Invalid::new("id", "Idempotency-Key begins with a quote and is no structured string");
+    let (mut id, mut rest) = (String::new(), text.chars().skip(1));
+    loop {
+        match rest.next().ok_or_else(bad)? {
+            '"' => break,
+            '\\' => id.push(rest.next().filter(|c| matches!(c, '"' | '\\')).ok_or_else(bad)?),
+            other => id.push(other),
+        }
+    }
+    if rest.next().is_some() {
+        return Err(Invalid::new("id", "Idempotency-Key has something behind its closing quote"));
+    }
+    EventId::parse(&id).map(Some)
 }
 
 /// `Stentor-Header-NAME`, and the publisher's trace context.

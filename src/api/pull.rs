@@ -36,7 +36,7 @@ pub(super) struct PullInput {
     /// The session that an earlier pull opened.
     session: Option<String>,
     /// Open one although another is live.
-    takeover: bool,
+    takeover: Option<bool>,
 }
 
 /// The next events of a subscriber.
@@ -61,7 +61,7 @@ pub(super) async fn pull(
     if wait > limits::MAX_WAIT {
         return Err(Invalid::new("wait", "is longer than 60s").into());
     }
-    let query = PullQuery { max, wait, session: input.session, takeover: input.takeover };
+    let query = PullQuery { max, wait, session: input.session, takeover: input.takeover.unwrap_or_default() };
     let registry = api.broker.registry();
     let pulled = registry.pull(&name, &query).await.map_err(Error::from)?;
     let (subscription, _) = registry.acknowledger(&name, None).map_err(Error::from)?;

@@ -2,8 +2,15 @@
 
 use super::problem::Problem;
 use crate::model::{Filter, Invalid, Place, limits, parse_duration};
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri, header};
 use std::time::Duration;
+
+/// Whether a request asks for a content type by name; `*/*` asks for none.
+pub(super) fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut kinds = accepted.flat_map(|value| value.split(','));
+    kinds.any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted)))
+}
 
 /// The parameters of one request; each is taken once, and what is left is refused.
 pub(super) struct Query(Vec<(String, String)>);

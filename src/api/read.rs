@@ -4,7 +4,7 @@ use super::openapi::events::{Channels, Event, Range};
 use super::openapi::params::{AtOffset, Long, Page, Span as InSpan};
 use super::openapi::problems::{BadQuery, Gone};
 use super::problem::Problem;
-use super::query::Query;
+use super::query::{Query, accepts};
 use super::render;
 use super::router::Api;
 use super::segment::Segment;
@@ -27,7 +27,7 @@ pub(super) async fn range(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if sse::is_asked_for(&headers) {
+    if accepts(&headers, "text/event-stream") {
         return sse::stream(State(api), method, uri, headers).await;
     }
     let mut query = Query::of(&uri);

@@ -4,15 +4,17 @@ use super::openapi::params::{AtOffset, Page, ReceiptsAsked};
 use super::openapi::problems::{BadQuery, Missing, NotNow};
 use super::openapi::receipts::{EventReceipts, Receipts};
 use super::problem::Problem;
-use super::query::Query;
+use super::query::{Query, accepts};
 use super::router::Api;
 use super::segment::Segment;
 use super::{read, render};
-use crate::broker::ReceiptQuery;
-use crate::model::{Filter, Invalid, Name, Place};
+use crate::broker::{Error, ReceiptPage, ReceiptQuery};
+use crate::model::{Filter, Invalid, Name, Place, limits};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 /// Who has received an event, and who has not.
@@ -34,6 +36,8 @@ pub(super) async fn of_event(
     responses((status = 200, description = "a page", content((Receipts = "application/json"), (String = "application/x-ndjson"))), BadQuery, NotNow))]
 pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     let mut query = Query::of(&uri);
+    let limit = query.number("limit", 1, limits::MAX_READ_LIMIT as u64)?;
+    let limited = limit.is_some();
     let asked = ReceiptQuery {
         subscriber: query
             .one("subscriber")?
@@ -46,19 +50,33 @@ pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, uri: Uri) -
             .transpose()?,
         from: place(&api, "from", query.place("from")?).await?,
         to: place(&api, "to", query.place("to")?).await?,
-        limit: query.limit()?,
+        limit: limit.map_or(limits::DEFAULT_LIMIT, |limit| limit as usize),
         after: query.one("after")?.map(|text| after(&text)).transpose()?,
     };
     query.end()?;
-    let page = api.broker.receipts(asked).await?;
-    let shown: Vec<Value> = page.receipts.iter().map(render::receipt).collect();
-    let lines = headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes() == b"application/x-ndjson");
-    if lines {
-        let text: String = shown.iter().map(|receipt| format!("{receipt}\n")).collect();
-        return Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response());
+    let page = api.broker.receipts(asked.clone()).await?;
+    if accepts(&headers, "application/x-ndjson") {
+        // Without a limit it is all of them: lines have no place for where to go on.
+        let next = page.next.filter(|_| !limited).map(|next| ReceiptQuery { after: Some(next), ..asked });
+        return Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines(api, page, next)).into_response());
     }
+    let shown: Vec<Value> = page.receipts.iter().map(render::receipt).collect();
     let next = page.next.map(|(at, n)| format!("{at}.{n}"));
     Ok(axum::Json(json!({"receipts": shown, "next": next})).into_response())
+}
+
+/// The receipts of a page and of all behind it, a line each, one page in memory.
+fn lines(api: Api, first: ReceiptPage, next: Option<ReceiptQuery>) -> Body {
+    let text = |page: &ReceiptPage| {
+        page.receipts.iter().map(|receipt| format!("{}\n", render::receipt(receipt))).collect::<String>()
+    };
+    let rest = stream::try_unfold((api, next), move |(api, asked)| async move {
+        let Some(asked) = asked else { return Ok::<_, Error>(None) };
+        let page = api.broker.receipts(asked.clone()).await?;
+        let next = page.next.map(|next| ReceiptQuery { after: Some(next), ..asked });
+        Ok(Some((text(&page), (api, next))))
+    });
+    Body::from_stream(stream::once(std::future::ready(Ok(text(&first)))).chain(rest))
 }
 
 /// The ends and offsets become offsets; a time stays one, because it is compared with the receipts' own.

@@ -41,13 +41,6 @@ const CHUNKS: usize = 2;
 /// Bytes gathered before they are handed over.
 const CHUNK_BYTES: usize = 32 << 10;
 
-/// Whether a request asks for a stream where it could ask for something else.
-pub(super) fn is_asked_for(headers: &HeaderMap) -> bool {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut kinds = accepted.flat_map(|value| value.split(','));
-    kinds.any(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream")))
-}
-
 /// Server-sent events; /asyncapi.json says what they carry.
 #[utoipa::path(get, path = "/v1/sse", operation_id = "sse", tag = "streams", params(InStream, Returning),
     responses((status = 200, description = "the stream", body = String, content_type = "text/event-stream"), BadQuery, Named))]

@@ -83,15 +83,22 @@ pub(super) async fn show(
 #[utoipa::path(get, path = "/v1/subscribers", operation_id = "subscribers", tag = "subscribers", params(Page),
     responses((status = 200, description = "a page", body = Subscribers), BadQuery))]
 pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<axum::Json<Value>, Problem> {
-    listed(&api, &uri, None, "subscribers")
+    listed(&api, &uri, None, "subscribers").await
 }
 
 /// A page of names; `next` is the last of them.
-pub(super) fn listed(api: &Api, uri: &Uri, kind: Option<Kind>, member: &str) -> Result<axum::Json<Value>, Problem> {
+pub(super) async fn listed(
+    api: &Api,
+    uri: &Uri,
+    kind: Option<Kind>,
+    member: &str,
+) -> Result<axum::Json<Value>, Problem> {
     let mut query = Query::of(uri);
     let limit = query.limit()?;
     let after = query.one("after")?;
     query.end()?;
+    // A cursor is what is durable: what was acknowledged a moment ago is written down first.
+    api.broker.registry().settle_all().await;
     let views = api.broker.registry().views(kind);
     let mut behind = views.iter().filter(|view| after.as_ref().is_none_or(|after| view.name > *after));
     let page: Vec<Value> = behind.by_ref().take(limit).map(render::subscriber).collect();

@@ -239,8 +239,8 @@ impl Broker {
             let page = self.inner.engine.read(Span::new(range.next, to), filter, left, hint).await?;
             if let Some(gap) = page.gap {
                 if range.events.is_empty() && range.gap.is_none() {
-                    range.gap = Some(gap);
-                    range.next = page.next;
+                    range.gap = Some(Span::new(gap.from, gap.to.min(to)));
+                    range.next = page.next.min(to);
                     continue;
                 }
                 return Ok(());

@@ -125,7 +125,7 @@ impl Registry {
             let span = Span::new(subscriber.first_cursor, start);
             self.engine().record(vec![Entry::Missed { id, span }])?.durable().await?;
         }
-        self.add(&subscriber);
+        self.add(&subscriber).is_new();
         Ok(())
     }
 
@@ -198,13 +198,19 @@ impl Registry {
     }
 
     async fn seek_now(&self, kind: Kind, name: &str, to: Place) -> Result<Offset, DeliverError> {
-        let to = self.resolve("to", to).await?.max(self.engine().start());
+        let asked = self.resolve("to", to).await?;
+        let start = self.engine().start();
+        let to = asked.max(start);
         let _one_at_a_time = self.admin.lock().await;
         let subscription = self.find(kind, name)?;
         let ticket = {
             let mut inner = subscription.inner.lock();
             let mut entries = inner.take_acks(subscription.id, None, None);
             entries.push(Entry::Sought { id: subscription.id, cursor: to });
+            if asked < start {
+                // Asked for from below the start: it is told what it cannot have.
+                entries.push(Entry::Missed { id: subscription.id, span: Span::new(asked, start) });
+            }
             let ticket = self.engine().record(entries)?;
             inner.taken = 0;
             inner.on_the_way.clear();

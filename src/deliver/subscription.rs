@@ -8,7 +8,7 @@ use crate::clock::Instant;
 use crate::engine::Engine;
 use crate::ledger::{AckedSpan, Entry, Subscriber, Via};
 use crate::log::{Failure, Ticket};
-use crate::model::{Filter, Name, Offset, SubscriberId};
+use crate::model::{Filter, Name, Offset, Span, SubscriberId};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -132,6 +132,19 @@ impl Subscription {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.inner.lock().generation
+    }
+
+    /// It was made just now: nothing was ever sent to it.
+    pub(super) fn is_new(&self) {
+        self.inner.lock().window.of_earlier_life(false);
+    }
+
+    /// Goes on behind a gap without anybody's ack.
+    pub(super) fn pass_gap(self: &Arc<Self>, generation: u64, gap: Span) -> Result<(), AckRefused> {
+        self.with_window(Some(generation), |window, now| {
+            window.pass_gap(gap, now);
+            Ok(())
+        })
     }
 
     /// A listener has come back and has everything up to and including `offset`, whichever session sent it:
@@ -322,8 +335,8 @@ impl Subscription {
 /// The window of a subscriber as the ledger knows it.
 pub(super) fn window_of(subscriber: &Subscriber) -> Window {
     let (window_size, _, _) = super::registry::shape(&subscriber.target);
-    let window = Window::new(window_size, subscriber.floor, subscriber.done.clone(), Instant::now());
-    let mut window = window.of_earlier_life();
+    let mut window = Window::new(window_size, subscriber.floor, subscriber.done.clone(), Instant::now());
+    window.of_earlier_life(true);
     for (offset, failed) in &subscriber.failed {
         window.remember(*offset, failed.attempts);
     }

@@ -15,7 +15,7 @@ use crate::connector::{Answer, Attempt, Purpose, SendError};
 use crate::engine::Engine;
 use crate::ledger::{ConnectorSecrets, Entry, Target, Via};
 use crate::metrics::Word;
-use crate::model::{Event, GiveUp, Offset, SubscriberId, limits};
+use crate::model::{Event, GiveUp, Offset, Span, SubscriberId, limits};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -152,7 +152,7 @@ impl Worker {
                         Next::GoOn
                     }
                     Delivery::Gap(span) => {
-                        self.pass_gap(&shift, span.to)?;
+                        self.pass_gap(&shift, span)?;
                         Next::GoOn
                     }
                     Delivery::CaughtUp(_) => Next::GoOn,
@@ -174,12 +174,11 @@ impl Worker {
         }
     }
 
-    /// Nothing can be done about what retention took but to go on behind it.
-    fn pass_gap(&self, shift: &Shift, to: Offset) -> Result<(), DeliverError> {
-        tracing::warn!(connector = %self.subscription.name(), %to, "retention took events before they were sent");
+    /// Nothing can be done about what retention or damage took but to go on behind it. What is open before it stays so.
+    fn pass_gap(&self, shift: &Shift, gap: Span) -> Result<(), DeliverError> {
+        tracing::warn!(connector = %self.subscription.name(), from = %gap.from, to = %gap.to, "events are gone before they were sent");
         self.parts.metrics.gaps.inc();
-        let last = Offset(to.0.saturating_sub(1));
-        self.subscription.ack_through(shift.session.generation(), last).map_err(refused)
+        self.subscription.pass_gap(shift.session.generation(), gap).map_err(refused)
     }
 
     /// Begins what may be begun, and says when the next will be due; with every slot taken it waits for an answer, not

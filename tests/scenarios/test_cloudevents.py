@@ -173,3 +173,27 @@ async def test_an_event_over_the_limit_is_413_in_every_mode(broker):
         await refused(session, "POST", url, 413, "too-large", data=json.dumps(large),
                       headers={"content-type": "application/json", **binary})
         assert (await post(session, broker, cloudevent("x" * (64 << 10))))[0] == 201
+
+
+async def test_in_binary_mode_nothing_is_said_twice(broker):
+    async with http() as session:
+        url = f"{broker.url}/v1/events"
+        attributes = {"ce-specversion": "1.0", "ce-id": "1", "ce-type": "a", "ce-source": "/x"}
+        for name, value, code in (("stentor-key", "k", "key-invalid"), ("idempotency-key", "2", "id-invalid")):
+            await refused(session, "POST", url, 400, code, data="1", headers={**attributes, name: value})
+        assert (await post(session, broker, "1", "application/json", **attributes, **{"idempotency-key": '"1"'}))[0] == 201
+
+
+@pytest.mark.parametrize("written, id", [('"a\\"b"', 'a"b'), ('"a\\\\b"', "a\\b"), ("bare", "bare"), ('b"c', 'b"c')])
+async def test_an_idempotency_key_may_be_a_structured_string(broker, written, id):
+    async with http() as session:
+        _, answer = await call(session, "POST", f"{broker.url}/v1/events/a", data="1", expect=201,
+                               headers={"idempotency-key": written})
+        assert answer["id"] == id
+
+
+@pytest.mark.parametrize("written", ['"open', '"a"b', '"a";p=1', '"a\\b"', '""'])
+async def test_what_begins_with_a_quote_and_is_no_structured_string_is_refused(broker, written):
+    async with http() as session:
+        await refused(session, "POST", f"{broker.url}/v1/events/a", 400, "id-invalid", data="1",
+                      headers={"idempotency-key": written})

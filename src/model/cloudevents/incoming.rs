@@ -1,6 +1,7 @@
 //! CloudEvents as publishers send them. `type` is the channel, `id` the id, `partitionkey` or else `subject` the
 //! ordering key; every attribute but these, `specversion` and `datacontenttype` is kept as header `ce-NAME`.
 
+use super::is_json;
 use crate::model::{EventId, Headers, Invalid, NewEvent, Timestamp};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -116,12 +117,6 @@ impl<'a> CloudEventInput<'a> {
 
 fn attribute(name: &str, why: &str) -> Invalid {
     Invalid::new("attribute", format!("'{}' {why}", name.escape_debug()))
-}
-
-/// JSON, or a format on top of it.
-fn is_json(kind: &str) -> bool {
-    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence.split_once('/').is_some_and(|(_, sub)| sub == "json" || sub.ends_with("+json"))
 }
 
 fn percent_decoded(value: &[u8]) -> Option<String> {

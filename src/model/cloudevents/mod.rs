@@ -9,3 +9,9 @@ mod outgoing;
 
 pub use incoming::CloudEventInput;
 pub use outgoing::{CLOUDEVENT_JSON, cloudevent_headers, cloudevent_json};
+
+/// JSON, or a format on top of it.
+fn is_json(kind: &str) -> bool {
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence.split_once('/').is_some_and(|(_, sub)| sub == "json" || sub.ends_with("+json"))
+}

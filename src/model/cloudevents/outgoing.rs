@@ -3,6 +3,7 @@
 //! What a publisher's CloudEvent said comes out again as it came in. An event of another origin has `/channels/NAME` as
 //! its source and the broker's time; its offset is the extension `sequence`, a string, because integers have 32 bits.
 
+use super::is_json;
 use crate::model::{Event, Key, write_string};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -61,7 +62,7 @@ fn is_attribute(name: &str) -> bool {
 
 /// The event in structured mode: one JSON object on one line, of content type [`CLOUDEVENT_JSON`].
 ///
-/// JSON stands in `data` as it was published; every other payload in `data_base64`.
+/// JSON, and what is JSON by its type, stands in `data` as it was published; every other payload in `data_base64`.
 #[must_use]
 pub fn cloudevent_json(event: &Event) -> Bytes {
     let mut out = Vec::with_capacity(event.payload.len() + 384);
@@ -76,7 +77,7 @@ pub fn cloudevent_json(event: &Event) -> Bytes {
         member(name, value);
     }
     member("datacontenttype", event.content_type());
-    if event.head.content_type.is_none() {
+    if event.head.content_type.is_none() || is_json_on_one_line(event) {
         out.extend_from_slice(br#","data":"#);
         out.extend_from_slice(&event.payload);
     } else {
@@ -84,6 +85,13 @@ pub fn cloudevent_json(event: &Event) -> Bytes {
     }
     out.push(b'}');
     out.into()
+}
+
+/// Whether a payload of a type on top of JSON is what it says: the broker looks at those of `application/json` only.
+fn is_json_on_one_line(event: &Event) -> bool {
+    is_json(event.content_type())
+        && !event.payload.iter().any(|b| matches!(b, b'\r' | b'\n'))
+        && serde_json::from_slice::<serde::de::IgnoredAny>(&event.payload).is_ok()
 }
 
 /// The `ce-*` headers of the event in binary mode. The body is its payload, under its own content type.
