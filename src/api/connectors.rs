@@ -1,20 +1,19 @@
 //! `/v1/connectors`.
 
+use super::command::{Bare, Command, Plain};
 use super::connector_input::Input;
 use super::openapi::connectors::{Connector, ConnectorMade, Connectors};
 use super::openapi::listeners::Cursor;
 use super::openapi::params::{Of, Page};
 use super::openapi::problems::{BadQuery, Commanded, Named, Taken, Written};
 use super::problem::Problem;
-use super::query::Query;
+use super::render;
 use super::router::Api;
 use super::segment::Segment;
 use super::subscribers::{SeekInput, listed};
-use super::{body, render};
 use crate::model::{Kind, Name};
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -25,13 +24,9 @@ use serde_json::{Value, json};
 pub(super) async fn put(
     State(api): State<Api>,
     Segment(name): Segment,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    Command(input): Command<Input>,
 ) -> Result<Response, Problem> {
-    Query::of(&uri).end()?;
     let name = Name::parse("name", &name)?;
-    let input: Input = body::json(&headers, body).await?;
     let made = api.broker.registry().put_connector(&name, input.check()?).await?;
     let view = api.broker.registry().view(Kind::Connector, name.as_str()).await?;
     let mut shown = render::connector(&view);
@@ -49,9 +44,8 @@ pub(super) async fn put(
 pub(super) async fn show(
     State(api): State<Api>,
     Segment(name): Segment,
-    uri: Uri,
+    _: Plain,
 ) -> Result<axum::Json<Value>, Problem> {
-    Query::of(&uri).end()?;
     let view = api.broker.registry().view(Kind::Connector, &name).await?;
     Ok(axum::Json(render::connector(&view)))
 }
@@ -65,9 +59,8 @@ pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<axum::Json<
 
 /// Forgets a connector.
 #[utoipa::path(delete, path = "/v1/connectors/{name}", operation_id = "delete_connector", tag = "connectors", params(Of),
-    responses((status = 204, description = "forgotten"), BadQuery, Named, Written))]
-pub(super) async fn delete(State(api): State<Api>, Segment(name): Segment, uri: Uri) -> Result<StatusCode, Problem> {
-    Query::of(&uri).end()?;
+    responses((status = 204, description = "forgotten"), Commanded, Named, Written))]
+pub(super) async fn delete(State(api): State<Api>, Segment(name): Segment, _: Bare) -> Result<StatusCode, Problem> {
     api.broker.registry().delete(Kind::Connector, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -79,30 +72,24 @@ pub(super) async fn delete(State(api): State<Api>, Segment(name): Segment, uri: 
 pub(super) async fn seek(
     State(api): State<Api>,
     Segment(name): Segment,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    Command(input): Command<SeekInput>,
 ) -> Result<axum::Json<Value>, Problem> {
-    Query::of(&uri).end()?;
-    let input: SeekInput = body::json(&headers, body).await?;
     let cursor = api.broker.registry().seek(Kind::Connector, &name, input.place()?).await?;
     Ok(axum::Json(json!({"cursor": cursor})))
 }
 
 /// Stops calling; nothing is lost.
 #[utoipa::path(post, path = "/v1/connectors/{name}/pause", operation_id = "pause", tag = "connectors", params(Of),
-    responses((status = 204, description = "paused"), BadQuery, Named, Written))]
-pub(super) async fn pause(State(api): State<Api>, Segment(name): Segment, uri: Uri) -> Result<StatusCode, Problem> {
-    Query::of(&uri).end()?;
+    responses((status = 204, description = "paused"), Commanded, Named, Written))]
+pub(super) async fn pause(State(api): State<Api>, Segment(name): Segment, _: Bare) -> Result<StatusCode, Problem> {
     api.broker.registry().set_paused(&name, true).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Goes on from the cursor.
 #[utoipa::path(post, path = "/v1/connectors/{name}/resume", operation_id = "resume", tag = "connectors", params(Of),
-    responses((status = 204, description = "active"), BadQuery, Named, Written))]
-pub(super) async fn resume(State(api): State<Api>, Segment(name): Segment, uri: Uri) -> Result<StatusCode, Problem> {
-    Query::of(&uri).end()?;
+    responses((status = 204, description = "active"), Commanded, Named, Written))]
+pub(super) async fn resume(State(api): State<Api>, Segment(name): Segment, _: Bare) -> Result<StatusCode, Problem> {
     api.broker.registry().set_paused(&name, false).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,6 +1,6 @@
 //! `/v1/dead-letters`: what was given up, and another try at it.
 
-use super::body;
+use super::command::Command;
 use super::openapi::connectors::{DeadLetters, Queued};
 use super::openapi::params::{DeadLettersAsked, Page};
 use super::openapi::problems::{BadQuery, Commanded, Named, NotNow};
@@ -10,9 +10,8 @@ use super::query::Query;
 use super::router::Api;
 use crate::broker::DeadLetterQuery;
 use crate::model::{Invalid, Name, Offset, limits};
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -68,14 +67,7 @@ pub(super) struct RetryInput {
 #[utoipa::path(post, path = "/v1/dead-letters/retry", operation_id = "retry_dead_letters", tag = "connectors",
     request_body = RetryInput,
     responses((status = 202, description = "queued", body = Queued), Commanded, Named, NotNow))]
-pub(super) async fn retry(
-    State(api): State<Api>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    Query::of(&uri).end()?;
-    let input: RetryInput = body::json(&headers, body).await?;
+pub(super) async fn retry(State(api): State<Api>, Command(input): Command<RetryInput>) -> Result<Response, Problem> {
     let name = Name::parse("subscriber", &input.subscriber)?;
     if input.offsets.is_empty() || input.offsets.len() > limits::MAX_DEAD_LETTER_RETRIES {
         let detail = format!("must be 1 to {} of them", limits::MAX_DEAD_LETTER_RETRIES);

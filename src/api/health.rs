@@ -1,28 +1,26 @@
 //! `GET /health/live`, `GET /health/ready`, `GET /metrics`.
 
+use super::command::Plain;
 use super::openapi::problems::{BadQuery, NotNow};
 use super::openapi::receipts::{Live, Ready};
 use super::problem::Problem;
-use super::query::Query;
 use super::router::Api;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 /// The process runs and answers.
 #[utoipa::path(get, path = "/health/live", operation_id = "live", tag = "health",
     responses((status = 200, description = "it runs", body = Live), BadQuery))]
-pub(super) async fn live(uri: Uri) -> Result<axum::Json<serde_json::Value>, Problem> {
-    Query::of(&uri).end()?;
+pub(super) async fn live(_: Plain) -> Result<axum::Json<serde_json::Value>, Problem> {
     Ok(axum::Json(json!({"status": "live", "version": env!("CARGO_PKG_VERSION")})))
 }
 
 /// Whether publishes and acks are taken.
 #[utoipa::path(get, path = "/health/ready", operation_id = "ready", tag = "health",
     responses((status = 200, description = "ready", body = Ready), BadQuery, NotNow))]
-pub(super) async fn ready(State(api): State<Api>, uri: Uri) -> Result<axum::Json<serde_json::Value>, Problem> {
-    Query::of(&uri).end()?;
+pub(super) async fn ready(State(api): State<Api>, _: Plain) -> Result<axum::Json<serde_json::Value>, Problem> {
     let health = api.broker.health();
     let draining = api.draining.is_cancelled() || health.draining;
     let reasons: Vec<String> = [
@@ -44,8 +42,7 @@ pub(super) async fn ready(State(api): State<Api>, uri: Uri) -> Result<axum::Json
 /// OpenMetrics.
 #[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "health",
     responses((status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8"), BadQuery))]
-pub(super) async fn metrics(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
-    Query::of(&uri).end()?;
+pub(super) async fn metrics(State(api): State<Api>, _: Plain) -> Result<Response, Problem> {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let broker = api.broker.clone();
     // Everybody is counted, and that may be ten thousand.

@@ -3,6 +3,7 @@
 mod asked;
 mod body;
 mod cloudevents;
+mod command;
 mod connector_input;
 mod connectors;
 mod dead_letters;
@@ -10,6 +11,7 @@ mod export;
 mod feed;
 mod health;
 mod held;
+mod linger;
 mod openapi;
 mod operate;
 mod origin;

@@ -1,20 +1,20 @@
 //! What operators do with a connector: `test`, `attempts`, `rotate-secret`, `replay`.
 
+use super::command::{Command, OptionalCommand};
 use super::openapi::connectors::{Attempts, NewSecret, Replaying, Tested};
-use super::openapi::params::Of;
+use super::openapi::params::{Of, Slice};
 use super::openapi::problems::{BadQuery, Commanded, Named, Written};
 use super::openapi::words;
 use super::problem::Problem;
 use super::query::Query;
+use super::render;
 use super::router::Api;
 use super::segment::Segment;
-use super::{body, render};
 use crate::deliver::{AttemptRecord, ReplayInput};
 use crate::ledger::SigningSecret;
 use crate::model::{Place, Rate};
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -36,12 +36,8 @@ pub(super) struct TestInput {
 pub(super) async fn test(
     State(api): State<Api>,
     Segment(name): Segment,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    OptionalCommand(input): OptionalCommand<TestInput>,
 ) -> Result<axum::Json<Value>, Problem> {
-    Query::of(&uri).end()?;
-    let input: Option<TestInput> = body::optional_json(&headers, body).await?;
     let data = input.and_then(|input| input.data).map(|data| data.get().as_bytes().to_vec().into());
     let record = api.broker.registry().test_connector(&name, data).await?;
     Ok(axum::Json(json!({
@@ -55,17 +51,20 @@ fn millis(record: &AttemptRecord) -> u64 {
 }
 
 /// The latest attempts, the newest first.
-#[utoipa::path(get, path = "/v1/connectors/{name}/attempts", operation_id = "attempts", tag = "connectors", params(Of),
+#[utoipa::path(get, path = "/v1/connectors/{name}/attempts", operation_id = "attempts", tag = "connectors", params(Of, Slice),
     responses((status = 200, description = "the newest first", body = Attempts), BadQuery, Named))]
 pub(super) async fn attempts(
     State(api): State<Api>,
     Segment(name): Segment,
     uri: Uri,
 ) -> Result<axum::Json<Value>, Problem> {
-    Query::of(&uri).end()?;
-    let attempts = api.broker.registry().attempts(&name)?;
-    let shown: Vec<Value> = attempts.iter().map(attempt).collect();
-    Ok(axum::Json(json!({"attempts": shown})))
+    let mut query = Query::of(&uri);
+    let limit = query.some_limit()?;
+    let before = query.number("after", 0, u64::MAX)?;
+    query.end()?;
+    let attempts = api.broker.registry().attempts(&name, before)?;
+    let numbered = attempts.iter().map(|(number, record)| (number.to_string(), attempt(record)));
+    Ok(axum::Json(render::slice("attempts", numbered, limit)))
 }
 
 fn attempt(record: &AttemptRecord) -> Value {
@@ -94,12 +93,8 @@ pub(super) struct RotateInput {
 pub(super) async fn rotate_secret(
     State(api): State<Api>,
     Segment(name): Segment,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    OptionalCommand(input): OptionalCommand<RotateInput>,
 ) -> Result<axum::Json<Value>, Problem> {
-    Query::of(&uri).end()?;
-    let input: Option<RotateInput> = body::optional_json(&headers, body).await?;
     let given = input.and_then(|input| input.secret).map(|text| SigningSecret::parse(&text)).transpose()?;
     let secret = api.broker.registry().rotate_secret(&name, given).await?;
     Ok(axum::Json(json!({"secret": secret.reveal()})))
@@ -128,12 +123,8 @@ pub(super) struct Replay {
 pub(super) async fn replay(
     State(api): State<Api>,
     Segment(name): Segment,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    Command(input): Command<Replay>,
 ) -> Result<Response, Problem> {
-    Query::of(&uri).end()?;
-    let input: Replay = body::json(&headers, body).await?;
     let input = ReplayInput {
         from: Place::from_json("from", &input.from)?,
         to: input.to.map(|to| Place::from_json("to", &to)).transpose()?,

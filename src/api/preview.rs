@@ -1,20 +1,19 @@
 //! `POST /v1/preview`: what a listener or a connector would get. Nothing is made and nothing is sent.
 
+use super::command::Command;
 use super::connector_input::Input;
 use super::openapi::connectors::Preview;
 use super::openapi::problems::Commanded;
 use super::openapi::words;
 use super::problem::Problem;
-use super::query::Query;
 use super::router::Api;
 use super::{body, render};
 use crate::broker::RangeQuery;
 use crate::connector::{Attempt, Outgoing, Purpose, request};
 use crate::ledger::{ConnectorSecrets, SigningSecret};
 use crate::model::{Event, Filter, Invalid, Place, Span};
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -49,12 +48,8 @@ pub(super) struct PreviewInput {
     responses((status = 200, description = "what matches", body = Preview), Commanded))]
 pub(super) async fn preview(
     State(api): State<Api>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    Command(input): Command<PreviewInput>,
 ) -> Result<Response, Problem> {
-    Query::of(&uri).end()?;
-    let input: PreviewInput = body::json(&headers, body).await?;
     let filter = Filter::parse(&input.channels)?;
     let from = input.from.map(|from| Place::from_json("from", &from)).transpose()?.unwrap_or(Place::Earliest);
     let to = input.to.map(|to| Place::from_json("to", &to)).transpose()?;
@@ -91,7 +86,9 @@ fn requests(
     channels: &[String],
     events: &[Arc<Event>],
 ) -> Result<Value, Problem> {
-    settings.entry("channels").or_insert_with(|| json!(channels));
+    if *settings.entry("channels").or_insert_with(|| json!(channels)) != json!(channels) {
+        return Err(Invalid::new("channels", "the connector's are others than the preview's; leave those out").into());
+    }
     let input: Input = body::object(&Value::Object(settings).to_string())?;
     let input = input.check()?;
     api.broker.registry().check_connector(&input)?;

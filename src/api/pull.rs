@@ -1,11 +1,11 @@
 //! `POST /v1/subscribers/{name}/pull` and `…/ack`: listeners that ask instead of staying connected.
 
+use super::command::{Command, OptionalCommand};
 use super::openapi::listeners::{Cursor, Pulled};
 use super::openapi::params::Of;
 use super::openapi::problems::{Commanded, Named, Written};
 use super::openapi::words;
 use super::problem::Problem;
-use super::query::Query;
 use super::router::Api;
 use super::segment::Segment;
 use super::{body, render};
@@ -14,9 +14,8 @@ use crate::deliver::PullQuery;
 use crate::ledger::Via;
 use crate::metrics::Word;
 use crate::model::{Invalid, Offset, limits, parse_duration};
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -46,13 +45,10 @@ pub(super) struct PullInput {
 pub(super) async fn pull(
     State(api): State<Api>,
     Segment(name): Segment,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    OptionalCommand(input): OptionalCommand<PullInput>,
 ) -> Result<Response, Problem> {
-    Query::of(&uri).end()?;
     // Nothing is said where the defaults will do.
-    let input = body::optional_json::<PullInput>(&headers, body).await?.unwrap_or_default();
+    let input = input.unwrap_or_default();
     let max = input.max.map_or(limits::DEFAULT_LIMIT, |max| usize::try_from(max).unwrap_or(usize::MAX));
     if max == 0 || max > limits::MAX_READ_LIMIT {
         return Err(Invalid::new("max", format!("must be a number from 1 to {}", limits::MAX_READ_LIMIT)).into());
@@ -91,12 +87,8 @@ pub(super) struct AckInput {
 pub(super) async fn ack(
     State(api): State<Api>,
     Segment(name): Segment,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    Command(input): Command<AckInput>,
 ) -> Result<axum::Json<Value>, Problem> {
-    Query::of(&uri).end()?;
-    let input: AckInput = body::json(&headers, body).await?;
     let registry = api.broker.registry();
     let (subscription, generation) = registry.acknowledger(&name, input.session.as_deref()).map_err(Error::from)?;
     match (input.offset, input.offsets) {

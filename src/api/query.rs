@@ -65,8 +65,13 @@ impl Query {
 
     /// Takes `limit`, with the lists' default.
     pub(super) fn limit(&mut self) -> Result<usize, Invalid> {
+        Ok(self.some_limit()?.unwrap_or(limits::DEFAULT_LIMIT))
+    }
+
+    /// Takes `limit`, where all is meant without it.
+    pub(super) fn some_limit(&mut self) -> Result<Option<usize>, Invalid> {
         let limit = self.number("limit", 1, limits::MAX_READ_LIMIT as u64)?;
-        Ok(limit.map_or(limits::DEFAULT_LIMIT, |limit| limit as usize))
+        Ok(limit.map(|limit| limit as usize))
     }
 
     /// Refuses what is left.

@@ -1,5 +1,6 @@
 //! `GET /v1/events`, `GET /v1/events/{offset}`, `GET /v1/channels`.
 
+use super::command::Plain;
 use super::openapi::events::{Channels, Event, Range};
 use super::openapi::params::{AtOffset, Long, Page, Span as InSpan};
 use super::openapi::problems::{BadQuery, Gone};
@@ -61,8 +62,7 @@ pub(super) fn offset(text: &str) -> Result<Offset, Invalid> {
 /// One event.
 #[utoipa::path(get, path = "/v1/events/{ref}", operation_id = "event", tag = "read", params(AtOffset),
     responses((status = 200, description = "the event", body = Event), BadQuery, Gone))]
-pub(super) async fn one(State(api): State<Api>, Segment(text): Segment, uri: Uri) -> Result<Response, Problem> {
-    Query::of(&uri).end()?;
+pub(super) async fn one(State(api): State<Api>, Segment(text): Segment, _: Plain) -> Result<Response, Problem> {
     let event = api.broker.event(offset(&text)?).await?;
     Ok((JSON, event.json()).into_response())
 }

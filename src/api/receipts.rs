@@ -1,6 +1,6 @@
 //! `GET /v1/receipts`, `GET /v1/events/{offset}/receipts`.
 
-use super::openapi::params::{AtOffset, Page, ReceiptsAsked};
+use super::openapi::params::{AtOffset, Page, ReceiptsAsked, Slice};
 use super::openapi::problems::{BadQuery, Missing, NotNow};
 use super::openapi::receipts::{EventReceipts, Receipts};
 use super::problem::Problem;
@@ -18,17 +18,22 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
 /// Who has received an event, and who has not.
-#[utoipa::path(get, path = "/v1/events/{ref}/receipts", operation_id = "event_receipts", tag = "receipts", params(AtOffset),
+#[utoipa::path(get, path = "/v1/events/{ref}/receipts", operation_id = "event_receipts", tag = "receipts", params(AtOffset, Slice),
     responses((status = 200, description = "one a subscriber", body = EventReceipts), BadQuery, Missing, NotNow))]
 pub(super) async fn of_event(
     State(api): State<Api>,
     Segment(text): Segment,
     uri: Uri,
 ) -> Result<axum::Json<Value>, Problem> {
-    Query::of(&uri).end()?;
-    let receipts = api.broker.event_receipts(read::offset(&text)?).await?;
-    let shown: Vec<Value> = receipts.iter().map(render::event_receipt).collect();
-    Ok(axum::Json(json!({"receipts": shown})))
+    let mut query = Query::of(&uri);
+    let limit = query.some_limit()?;
+    let after = query.one("after")?;
+    query.end()?;
+    // One more than are due: whether there is a next page.
+    let most = limit.map_or(usize::MAX, |limit| limit + 1);
+    let receipts = api.broker.event_receipts_behind(read::offset(&text)?, after, most).await?;
+    let named = receipts.iter().map(|receipt| (receipt.subscriber.clone(), render::event_receipt(receipt)));
+    Ok(axum::Json(render::slice("receipts", named, limit)))
 }
 
 /// How deliveries ended; NDJSON with `Accept: application/x-ndjson`.
@@ -36,8 +41,7 @@ pub(super) async fn of_event(
     responses((status = 200, description = "a page", content((Receipts = "application/json"), (String = "application/x-ndjson"))), BadQuery, NotNow))]
 pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     let mut query = Query::of(&uri);
-    let limit = query.number("limit", 1, limits::MAX_READ_LIMIT as u64)?;
-    let limited = limit.is_some();
+    let limit = query.some_limit()?;
     let asked = ReceiptQuery {
         subscriber: query
             .one("subscriber")?
@@ -50,14 +54,14 @@ pub(super) async fn list(State(api): State<Api>, headers: HeaderMap, uri: Uri) -
             .transpose()?,
         from: place(&api, "from", query.place("from")?).await?,
         to: place(&api, "to", query.place("to")?).await?,
-        limit: limit.map_or(limits::DEFAULT_LIMIT, |limit| limit as usize),
+        limit: limit.unwrap_or(limits::DEFAULT_LIMIT),
         after: query.one("after")?.map(|text| after(&text)).transpose()?,
     };
     query.end()?;
     let page = api.broker.receipts(asked.clone()).await?;
     if accepts(&headers, "application/x-ndjson") {
         // Without a limit it is all of them: lines have no place for where to go on.
-        let next = page.next.filter(|_| !limited).map(|next| ReceiptQuery { after: Some(next), ..asked });
+        let next = page.next.filter(|_| limit.is_none()).map(|next| ReceiptQuery { after: Some(next), ..asked });
         return Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines(api, page, next)).into_response());
     }
     let shown: Vec<Value> = page.receipts.iter().map(render::receipt).collect();

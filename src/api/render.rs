@@ -8,6 +8,15 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
+/// A list under a name, whole; where a limit was given so many, and where to go on: the last one's key.
+pub(super) fn slice(name: &str, all: impl Iterator<Item = (String, Value)>, limit: Option<usize>) -> Value {
+    let mut all = all;
+    let Some(limit) = limit else { return json!({name: all.map(|(_, shown)| shown).collect::<Vec<_>>()}) };
+    let (keys, page): (Vec<_>, Vec<_>) = all.by_ref().take(limit).unzip();
+    let next = all.next().and(keys.last());
+    json!({name: page, "next": next})
+}
+
 /// The answer to a batch, and its status: 200 where all are repeats.
 pub(super) fn batch(placed: &[Placed]) -> (StatusCode, Value) {
     let new: Vec<u64> = placed.iter().filter(|placed| !placed.duplicate).map(|placed| placed.offset.0).collect();
@@ -40,14 +49,10 @@ pub(super) fn subscriber(view: &SubscriberView) -> Value {
     if view.kind == Kind::Connector {
         return connector(view);
     }
-    let mut shown = common(view);
-    shown.insert("connected".to_owned(), json!(view.connected));
-    shown.insert("window".to_owned(), json!(view.window));
-    shown.insert("ack_timeout".to_owned(), json!(format_duration(view.ack_timeout)));
-    shown.insert("expires".to_owned(), json!(view.expires.map(format_duration)));
-    Value::Object(shown)
+    Value::Object(common(view))
 }
 
+/// What every listener shows; a connector's window is its `in_flight`, and its ack timeout its `timeout`.
 fn common(view: &SubscriberView) -> Map<String, Value> {
     let mut shown = Map::new();
     let mut put = |name: &str, value: Value| shown.insert(name.to_owned(), value);
@@ -62,13 +67,16 @@ fn common(view: &SubscriberView) -> Map<String, Value> {
     put("open", json!(view.open));
     put("last_ack", json!(view.last_ack.map(|time| time.to_string())));
     put("created", json!(view.created.to_string()));
+    put("connected", json!(view.connected));
+    put("window", json!(view.window));
+    put("ack_timeout", json!(format_duration(view.ack_timeout)));
+    put("expires", json!(view.expires.map(format_duration)));
     shown
 }
 
 /// A connector as `GET` shows it: no secret, no header value.
 pub(super) fn connector(view: &SubscriberView) -> Value {
     let mut shown = common(view);
-    shown.insert("connected".to_owned(), json!(view.connected));
     if let Some(connector) = &view.connector {
         shown.extend(settings(&connector.settings));
         shown.insert("state".to_owned(), json!(connector.state.as_str()));

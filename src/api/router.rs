@@ -3,8 +3,8 @@
 use super::openapi::{self, Documents};
 use super::problem::Problem;
 use super::{
-    Origins, connectors, dead_letters, export, health, operate, origin, preview, publish, pull, read, receipts, sse,
-    subscribers, ws,
+    Origins, connectors, dead_letters, export, health, linger, operate, origin, preview, publish, pull, read, receipts,
+    sse, subscribers, ws,
 };
 use crate::broker::Broker;
 use crate::clock::Random;
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -65,6 +66,7 @@ pub fn router(broker: Broker, options: ApiOptions, draining: CancellationToken) 
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(api.clone(), origin::check))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(MapRequestLayer::new(linger::linger))
         .with_state(api)
 }
 

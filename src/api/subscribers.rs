@@ -1,5 +1,6 @@
 //! `/v1/subscribers`.
 
+use super::command::{Bare, Command, Plain};
 use super::openapi::listeners::{Cursor, Reached, Subscriber, Subscribers};
 use super::openapi::params::{Barrier, Of, Page};
 use super::openapi::problems::{BadQuery, Commanded, Named, Taken, Written};
@@ -8,11 +9,10 @@ use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
 use super::segment::Segment;
-use super::{body, read, render};
+use super::{read, render};
 use crate::model::{Filter, Invalid, Kind, Name, Place, SubscriberSettings, limits, parse_duration};
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -46,13 +46,9 @@ pub(super) struct SubscriberInput {
 pub(super) async fn put(
     State(api): State<Api>,
     Segment(name): Segment,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    Command(input): Command<SubscriberInput>,
 ) -> Result<Response, Problem> {
-    Query::of(&uri).end()?;
     let name = Name::parse("name", &name)?;
-    let input: SubscriberInput = body::json(&headers, body).await?;
     let mut settings = SubscriberSettings::new(Filter::parse(&input.channels)?);
     settings.window = input.window.unwrap_or(settings.window);
     if let Some(text) = input.ack_timeout {
@@ -72,9 +68,8 @@ pub(super) async fn put(
 pub(super) async fn show(
     State(api): State<Api>,
     Segment(name): Segment,
-    uri: Uri,
+    _: Plain,
 ) -> Result<axum::Json<Value>, Problem> {
-    Query::of(&uri).end()?;
     let view = api.broker.registry().view(Kind::Subscriber, &name).await?;
     Ok(axum::Json(render::subscriber(&view)))
 }
@@ -108,9 +103,8 @@ pub(super) async fn listed(
 
 /// Forgets a subscriber.
 #[utoipa::path(delete, path = "/v1/subscribers/{name}", operation_id = "delete_subscriber", tag = "subscribers", params(Of),
-    responses((status = 204, description = "forgotten"), BadQuery, Named, Written))]
-pub(super) async fn delete(State(api): State<Api>, Segment(name): Segment, uri: Uri) -> Result<StatusCode, Problem> {
-    Query::of(&uri).end()?;
+    responses((status = 204, description = "forgotten"), Commanded, Named, Written))]
+pub(super) async fn delete(State(api): State<Api>, Segment(name): Segment, _: Bare) -> Result<StatusCode, Problem> {
     api.broker.registry().delete(Kind::Subscriber, &name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -136,12 +130,8 @@ impl SeekInput {
 pub(super) async fn seek(
     State(api): State<Api>,
     Segment(name): Segment,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    Command(input): Command<SeekInput>,
 ) -> Result<axum::Json<Value>, Problem> {
-    Query::of(&uri).end()?;
-    let input: SeekInput = body::json(&headers, body).await?;
     let cursor = api.broker.registry().seek(Kind::Subscriber, &name, input.place()?).await?;
     Ok(axum::Json(json!({"cursor": cursor})))
 }

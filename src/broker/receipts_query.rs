@@ -96,14 +96,31 @@ impl Broker {
     /// # Errors
     /// No such event; a view that is not ready.
     pub async fn event_receipts(&self, offset: Offset) -> Result<Vec<EventReceipt>, Error> {
+        self.event_receipts_behind(offset, None, usize::MAX).await
+    }
+
+    /// As [`Self::event_receipts`], a page of them: by name, `limit` at most, of those whose names come after one.
+    ///
+    /// # Errors
+    /// No such event; a view that is not ready.
+    pub async fn event_receipts_behind(
+        &self,
+        offset: Offset,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<Vec<EventReceipt>, Error> {
         let event = self.event(offset).await?;
         self.registry().settle_all().await;
+        let behind = |subscriber: &&Subscriber| {
+            let name = subscriber.name.as_str();
+            subscriber.first_cursor <= offset && after.as_deref().is_none_or(|after| name > after)
+        };
         // Looked at before the view is: what is done here has its receipt there.
-        let everybody: Vec<Subscriber> = self.engine().state().subscribers().cloned().collect();
+        let mut everybody: Vec<Subscriber> = self.engine().state().subscribers().filter(behind).cloned().collect();
+        everybody.sort_unstable_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
         self.receipts_view()
             .ask(move |view, _| {
-                let began = everybody.iter().filter(|subscriber| subscriber.first_cursor <= offset);
-                let standing = began.map(|subscriber| {
+                let standing = everybody.iter().map(|subscriber| {
                     let asked = subscriber.channels_at(offset).admits(&event.head.channel);
                     // Patterns that came later may not ask for it; what was decided about it stands all the same.
                     let decided = || {
@@ -112,7 +129,7 @@ impl Broker {
                     };
                     if asked || decided()? { standing(view, subscriber, offset).map(Some) } else { Ok(None) }
                 });
-                standing.filter_map(Result::transpose).collect()
+                standing.filter_map(Result::transpose).take(limit).collect()
             })
             .await
     }

@@ -2,6 +2,7 @@
 
 use crate::broker::{Error, ErrorKind};
 use crate::client::ClientError;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// The exit status.
@@ -27,6 +28,12 @@ impl Exit {
     pub(super) fn because(self, message: impl Into<String>) -> Fault {
         Fault { exit: self, message: message.into() }
     }
+}
+
+/// A file that cannot be had: one that is not there is something not found.
+pub(super) fn of_file(path: &Path, error: &std::io::Error) -> Fault {
+    let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Failed };
+    exit.because(format!("{}: {error}", path.display()))
 }
 
 impl From<Exit> for ExitCode {

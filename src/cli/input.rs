@@ -1,6 +1,6 @@
 //! Files as commands read them.
 
-use super::exit::{Exit, Fault};
+use super::exit::{Exit, Fault, of_file};
 use crate::fs::{self, File, RealFs};
 use std::io::Read;
 use std::path::Path;
@@ -28,7 +28,6 @@ impl Read for Sequential {
 
 /// A file's text, where it is one of at most a mebibyte.
 pub(super) fn text_of(path: &str) -> Result<String, Fault> {
-    let bytes = fs::read_all(&RealFs, Path::new(path), 1 << 20)
-        .map_err(|error| Exit::Failed.because(format!("{path}: {error}")))?;
+    let bytes = fs::read_all(&RealFs, Path::new(path), 1 << 20).map_err(|error| of_file(Path::new(path), &error))?;
     String::from_utf8(bytes).map_err(|_| Exit::Failed.because(format!("{path}: is not UTF-8")))
 }

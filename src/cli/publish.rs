@@ -46,8 +46,8 @@ async fn many(client: &Client, file: &Path, asked: Option<OutputKind>) -> Outcom
     let opened: Box<dyn tokio::io::AsyncRead + Unpin> = if file.as_os_str() == "-" {
         Box::new(tokio::io::stdin())
     } else {
-        let file = file.to_owned();
-        Box::new(super::output::reader(&file)?)
+        let opened = super::output::reader(file);
+        Box::new(opened.map_err(|error| super::exit::of_file(file, &error))?)
     };
     let mut lines = BufReader::new(opened).lines();
     let bar = output::progress(None, "published");

@@ -1,7 +1,7 @@
 //! `stentor repair`.
 
 use super::args::Repair;
-use super::exit::{Exit, Outcome};
+use super::exit::{Outcome, of_file};
 use super::input::Sequential;
 use super::output;
 use crate::broker;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(super) fn run(repair: &Repair) -> Outcome {
     let from = &repair.from;
     let opened = RealFs.open(from, Open::Read);
-    let file = opened.map_err(|error| Exit::NotFound.because(format!("{}: {error}", from.display())))?;
+    let file = opened.map_err(|error| of_file(from, &error))?;
     let reopen = || {
         let lines = BufReader::with_capacity(1 << 20, Sequential::new(Arc::clone(&file)));
         Ok(Box::new(lines) as Box<dyn BufRead>)

@@ -1,7 +1,7 @@
 //! `stentor verify`.
 
 use super::args::Verify;
-use super::exit::{Exit, Outcome};
+use super::exit::{Exit, Outcome, of_file};
 use super::input::Sequential;
 use super::output;
 use crate::broker::{Report, verify_data, verify_export};
@@ -18,7 +18,7 @@ pub(super) fn run(verify: &Verify) -> Outcome {
         verify_data(path, &mut progress)?
     } else {
         let file = RealFs.open(path, Open::Read);
-        let file = file.map_err(|error| Exit::NotFound.because(format!("{}: {error}", path.display())))?;
+        let file = file.map_err(|error| of_file(path, &error))?;
         verify_export(path, BufReader::with_capacity(1 << 20, Sequential::new(file)), &mut progress)?
     };
     bar.finish_and_clear();

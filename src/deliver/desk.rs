@@ -46,7 +46,8 @@ impl AttemptRecord {
 /// One connector's.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
-    attempts: Mutex<VecDeque<AttemptRecord>>,
+    /// The newest first, numbered in their order.
+    attempts: Mutex<VecDeque<(u64, AttemptRecord)>>,
     pub(super) pace: Pace,
     letters: Mutex<Letters>,
     letters_came: Notify,
@@ -84,17 +85,20 @@ impl Desk {
     pub(super) fn note(&self, made: &Made<'_>) {
         let mut attempts = self.attempts.lock();
         attempts.truncate(limits::MAX_ATTEMPTS_KEPT - 1);
-        attempts.push_front(made.record());
+        let number = attempts.front().map_or(0, |(newest, _)| newest + 1);
+        attempts.push_front((number, made.record()));
     }
 
-    /// The latest attempts, the newest first.
-    pub(super) fn attempts(&self) -> Vec<AttemptRecord> {
-        self.attempts.lock().iter().cloned().collect()
+    /// The latest attempts with their numbers, the newest first; those before a number, where one is given.
+    pub(super) fn attempts(&self, before: Option<u64>) -> Vec<(u64, AttemptRecord)> {
+        let attempts = self.attempts.lock();
+        attempts.iter().filter(|(number, _)| before.is_none_or(|before| *number < before)).cloned().collect()
     }
 
     /// What went wrong at the newest attempt of the ordinary course.
     pub(super) fn last_failure(&self) -> Option<String> {
-        self.attempts.lock().iter().find(|record| record.replay.is_none()).and_then(AttemptRecord::failure)
+        let attempts = self.attempts.lock();
+        attempts.iter().find(|(_, record)| record.replay.is_none()).and_then(|(_, record)| record.failure())
     }
 
     /// Takes dead letters in for their retry: all of them, or none where they would be too many. Those that wait

@@ -84,13 +84,14 @@ impl Registry {
         Ok(secret)
     }
 
-    /// The latest attempts, the newest first; of this life of the broker.
+    /// The latest attempts with their numbers, the newest first; those before a number, where one is given. Of this
+    /// life of the broker.
     ///
     /// # Errors
     /// Nobody has the name.
-    pub fn attempts(&self, name: &str) -> Result<Vec<AttemptRecord>, DeliverError> {
+    pub fn attempts(&self, name: &str, before: Option<u64>) -> Result<Vec<(u64, AttemptRecord)>, DeliverError> {
         let id = self.find(Kind::Connector, name)?.id();
-        Ok(self.supervisor.desk(id).map(|desk| desk.attempts()).unwrap_or_default())
+        Ok(self.supervisor.desk(id).map(|desk| desk.attempts(before)).unwrap_or_default())
     }
 
     /// Sends a sample event, now and once, and tells what came back. Nothing follows from it.

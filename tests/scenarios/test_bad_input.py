@@ -351,7 +351,7 @@ def method_rows():
     }
     for path, takes in table.items():
         takes = takes.split()
-        for method in {"GET", "POST", "PUT", "DELETE", "PATCH"} - set(takes):
+        for method in sorted({"GET", "POST", "PUT", "DELETE", "PATCH"} - set(takes)):
             yield Row(method, path, 405, allow=takes, says=(method,))
     for path in ("/v1", "/v1/", "/v2/events", "/v1/nonsense", "/v1/events/", "/v1/events/0/nonsense", "/v1/subscribers/", "/health",
                  "/v1/subscribers/plain/nonsense", "/v1/connectors/ems/nonsense", "//v1/events", "/v1/events/../events/0", "/V1/events"):
@@ -423,7 +423,7 @@ async def standing(session, broker):
 
 
 BEFORE = ("ready", 3, [
-    {"name": "ems", "kind": "connector", "channels": ["never.*"], "cursor": 3, "window": None, "ack_timeout": None, "expires": None,
+    {"name": "ems", "kind": "connector", "channels": ["never.*"], "cursor": 3, "window": 1, "ack_timeout": "15s", "expires": None,
      "url": HOOK, "state": "active"},
     {"name": "plain", "kind": "subscriber", "channels": ["key.*"], "cursor": 1, "window": 256, "ack_timeout": "30s", "expires": None,
      "url": None, "state": None},

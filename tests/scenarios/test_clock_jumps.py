@@ -142,7 +142,7 @@ async def test_whoever_resumes_a_connector_does_not_wait_for_a_clock_that_was_ah
         await eventually(lambda: receiver.accepted == [0], within=5, what="it is delivered")
 
 
-@pytest.mark.parametrize("jump", [HOUR * 2, TEN_YEARS])
+@pytest.mark.parametrize("jump", [HOUR * 2, TEN_YEARS], ids=["two hours", "ten years"])
 async def test_an_event_is_not_given_up_because_the_clock_jumped_ahead(broker, clock, jump):
     async with http() as session, endpoint(lambda event: 500) as receiver:
         await make_connector(session, broker, receiver, give_up_after="1h")
@@ -155,7 +155,7 @@ async def test_an_event_is_not_given_up_because_the_clock_jumped_ahead(broker, c
         assert dead["receipts"] == [], f"it was given up after seconds: {dead}"
 
 
-@pytest.mark.parametrize("jump", [TEN_YEARS, JUMPS["to 1970"]])
+@pytest.mark.parametrize("jump", [TEN_YEARS, JUMPS["to 1970"]], ids=["ten years ahead", "to 1970"])
 async def test_a_subscriber_expires_after_the_time_that_passed_not_after_what_the_clock_shows(broker, clock, jump):
     async with http() as session:
         await call(session, "PUT", f"{broker.url}/v1/subscribers/away", expect=201,

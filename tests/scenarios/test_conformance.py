@@ -5,16 +5,20 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
+import subprocess
 
 import pytest
 import websockets
 
 from endpoint import endpoint
-from harness import call, eventually, http, stentor
+from harness import ROOT, call, eventually, http, stentor
 from sse import stream
 
 pytestmark = pytest.mark.asyncio
 CHANNEL = "same.bytes"
+# A program with the broker in it.
+EMBEDDED = os.environ.get("STENTOR_EMBEDDED", str(ROOT / "target" / "debug" / "examples" / "embedded"))
 NDJSON = {"content-type": "application/x-ndjson"}
 
 
@@ -77,7 +81,18 @@ async def publish_everywhere(session, broker, folder):
     lines = folder / "events.ndjson"
     lines.write_text(f"{entry(14)}\n{entry(15)}\n")
     await asyncio.to_thread(stentor, "publish", "--ndjson", lines, url=broker.url)
-    return 16
+    broker.stop()
+    embedded(broker, "publish", CHANNEL, input=f"{payload(16)}\n{payload(17)}\n")
+    broker.start()
+    return 18
+
+
+def embedded(broker, *words, input=None):
+    """Runs the program on the folder of a broker that has ended; gives what it printed."""
+    command = [EMBEDDED, broker.data, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, input=input, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
 async def read_everywhere(session, broker, count, folder):
@@ -133,9 +148,15 @@ async def read_everywhere(session, broker, count, folder):
             await call(session, "PUT", f"{broker.url}/v1/connectors/{shape}", json=settings, expect=201)
             await eventually(lambda: len(called.requests) >= count, what=f"all requests in format {shape}")
             yield f"connector, {shape}", [of(request) for request in called.requests]
+    broker.stop()
+    yield "embedding", embedded(broker, "listen", CHANNEL, count)
+    broker.start()
 
 
 async def test_every_way_in_and_every_way_out_agree_on_each_payload(broker, tmp_path):
+    broker.stop()
+    embedded(broker, "listen", CHANNEL, 0)
+    broker.start()
     async with http() as session:
         count = await publish_everywhere(session, broker, tmp_path)
         expected = [digest(payload(n)) for n in range(count)]
@@ -143,7 +164,7 @@ async def test_every_way_in_and_every_way_out_agree_on_each_payload(broker, tmp_
         async for way, payloads in read_everywhere(session, broker, count, tmp_path):
             assert [digest(each) for each in payloads] == expected, way
             ways += 1
-        assert ways == 16
+        assert ways == 17
 
 
 async def test_other_content_types_agree_too(broker):

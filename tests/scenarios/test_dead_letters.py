@@ -66,15 +66,17 @@ async def test_retries_go_out_of_order_and_one_that_fails_holds_up_no_other(brok
         offsets = await publish(session, broker, *range(6))
         await given_up(session, broker, 6)
         await connect(session, broker, receiver, retry={"initial": "20ms", "max": "20ms"}, expect=200)
-        receiver.answer = lambda event: 500 if event["offset"] == 0 else 200
-        assert await retry(session, broker, *reversed(offsets), 3, 3) == {"queued": 6}
+        first, *others = offsets
+        receiver.answer = lambda event: 500 if event["offset"] == first else 200
+        assert await retry(session, broker, *reversed(offsets), others[2], others[2]) == {"queued": 6}
         await given_up(session, broker, 1)
-        assert sorted(receiver.accepted) == [1, 2, 3, 4, 5]
+        # Not 1 to 5: what the broker says of its connector takes an offset too.
+        assert sorted(receiver.accepted) == others
         # What waits is not taken twice.
-        assert await retry(session, broker, 0) == {"queued": 1}
+        assert await retry(session, broker, first) == {"queued": 1}
         receiver.answer = lambda event: 200
         await given_up(session, broker, 0)
-        assert receiver.accepted.count(0) == 1
+        assert receiver.accepted.count(first) == 1
 
 
 async def test_pages_give_every_dead_letter_once_of_one_or_of_all(broker):

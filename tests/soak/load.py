@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Crowds against the release binary, and what they cost: one JSON line for each part.
 
-    tests/soak/load.py [--clients 10000] [--only idle,idle-listening,stalled,returning,poison,slow]
+    tests/soak/load.py [--clients 10000] [--only idle,idle-listening,stalled,returning,poison,slow,restart]
 
 Figures depend on the machine: they are printed, and nothing is asserted but that everybody gets everything.
 """
@@ -17,11 +17,12 @@ import tempfile
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "scenarios"))
 
 import crowds  # noqa: E402
+import restarts  # noqa: E402
 import slow_clients  # noqa: E402
 from harness import Broker, http  # noqa: E402
 
 PARTS = {"idle": crowds.idle, "idle-listening": crowds.idle_listening, "stalled": crowds.stalled,
-         "returning": crowds.returning, "poison": crowds.poison, "slow": slow_clients.slow}
+         "returning": crowds.returning, "poison": crowds.poison, "slow": slow_clients.slow, "restart": restarts.restart}
 TIME_LIMIT = 300
 
 

@@ -77,6 +77,14 @@ pub(in crate::api) struct Connector {
     #[schema(required = true)]
     last_ack: Option<Time>,
     created: Time,
+    /// Its `in_flight`.
+    #[schema(minimum = 1, maximum = 256)]
+    window: u32,
+    /// Its `timeout`.
+    ack_timeout: Duration,
+    /// Always null.
+    #[schema(required = true)]
+    expires: Option<Duration>,
     url: String,
     format: Format,
     #[schema(required = true)]
@@ -130,6 +138,8 @@ pub(in crate::api) struct Tested {
 #[derive(ToSchema)]
 pub(in crate::api) struct Attempts {
     attempts: Vec<Attempt>,
+    /// Opaque; pass it as `after`. Null at the end; there where `limit` was given.
+    next: Option<String>,
 }
 
 #[derive(ToSchema)]

@@ -12,11 +12,11 @@ pub(super) mod problems;
 pub(super) mod receipts;
 pub(super) mod words;
 
+use super::command::Plain;
 use super::problem::Problem;
-use super::query::Query;
 use super::router::Api;
 use axum::extract::State;
-use axum::http::{Uri, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use problems::{BadQuery, ProblemShape};
@@ -89,16 +89,14 @@ fn or_nothing(operation: &mut Operation) {
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", operation_id = "openapi", tag = "health", responses(
     (status = 200, description = "OpenAPI 3.1", body = Object), BadQuery))]
-pub(super) async fn openapi(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
-    Query::of(&uri).end()?;
+pub(super) async fn openapi(State(api): State<Api>, _: Plain) -> Result<Response, Problem> {
     Ok(json(&api.documents.openapi))
 }
 
 /// The streams, in AsyncAPI.
 #[utoipa::path(get, path = "/asyncapi.json", operation_id = "asyncapi", tag = "health", responses(
     (status = 200, description = "AsyncAPI 3.0", body = Object), BadQuery))]
-pub(super) async fn asyncapi(State(api): State<Api>, uri: Uri) -> Result<Response, Problem> {
-    Query::of(&uri).end()?;
+pub(super) async fn asyncapi(State(api): State<Api>, _: Plain) -> Result<Response, Problem> {
     Ok(json(&api.documents.asyncapi))
 }
 

@@ -60,6 +60,18 @@ pub(in crate::api) struct Page {
     after: String,
 }
 
+/// Which part of a list that is given whole unless a part is asked for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(in crate::api) struct Slice {
+    /// The most entries; without it all of them.
+    #[param(required = false, minimum = 1, maximum = 10000)]
+    limit: u64,
+    /// What the part before gave as `next`.
+    #[param(required = false)]
+    after: String,
+}
+
 /// Which events.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query, style = Form)]

@@ -58,6 +58,8 @@ pub(in crate::api) struct Receipts {
 #[derive(ToSchema)]
 pub(in crate::api) struct EventReceipts {
     receipts: Vec<EventReceipt>,
+    /// Opaque; pass it as `after`. Null at the end; there where `limit` was given.
+    next: Option<String>,
 }
 
 #[derive(ToSchema)]
