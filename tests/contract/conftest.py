@@ -1,0 +1,3 @@
+"""Every statement of the contract may ask for a broker of its own."""
+
+from fixtures import broker, brokers  # noqa: F401
