@@ -506,21 +506,6 @@ async def test_what_is_just_within_the_limits_is_taken(broker, session):
     await call(session, "PUT", f"{broker.url}/v1/subscribers/{'n' * 128}", json={"channels": ["a"], "window": 10_000}, expect=201)
 
 
-async def test_path_segments_are_percent_decoded_once(broker, session):
-    async def put(path):
-        url = yarl.URL(broker.url + path, encoded=True)
-        return await call(session, "PUT", url, json={"channels": ["a"]}, expect=201)
-    _, made = await put("/v1/subscribers/ui%40me%3A1")
-    assert made["name"] == "ui@me:1"
-    _, shown = await call(session, "GET", yarl.URL(broker.url + "/v1/subscribers/ui@me:1", encoded=True), expect=200)
-    assert shown["name"] == "ui@me:1"
-    url = yarl.URL(broker.url + "/v1/events/%6Bey%2Eactivated", encoded=True)
-    _, answer = await call(session, "POST", url, data=b"1", headers=JSON, expect=201)
-    assert answer["channel"] == "key.activated"
-    _, found = await call(session, "GET", yarl.URL(broker.url + "/v1/events/%30", encoded=True), expect=200)
-    assert found["offset"] == 0
-
-
 async def test_a_receipts_place_is_an_end_as_everywhere(broker, session):
     """`from=latest` is the end, behind which there is nothing; `to=earliest` is the start, before which there is nothing."""
     await call(session, "POST", broker.url + "/v1/events/a", data=b"1", headers=JSON, expect=201)
