@@ -31,39 +31,12 @@ async def stored(session, broker, offset=0):
     return (await call(session, "GET", f"{broker.url}/v1/events/{offset}", expect=200))[1]
 
 
-async def test_an_event_in_structured_mode_is_published_under_its_type(broker):
-    async with http() as session:
-        status, answer = await post(session, broker, cloudevent({"a": 1}, subject="p-7", time="2026-11-21T10:00:00Z"))
-        assert (status, answer["offset"], answer["id"], answer["channel"]) == (201, 0, "1", "policy.approved")
-        event = await stored(session, broker)
-        assert (event["channel"], event["id"], event["key"], event["data"]) == ("policy.approved", "1", "p-7", {"a": 1})
-        assert event["headers"] == {"ce-source": "/ems", "ce-subject": "p-7", "ce-time": "2026-11-21T10:00:00Z"}
-
-
 async def test_data_is_kept_byte_for_byte(broker):
     async with http() as session:
         body = '{"specversion":"1.0","id":"1","type":"a","source":"/s","data": {"n": 1.0e5,  "b":"\\u00e9"}}'
         await post(session, broker, body)
         async with session.get(f"{broker.url}/v1/events/0") as answer:
             assert '"data":{"n": 1.0e5,  "b":"\\u00e9"}' in await answer.text()
-
-
-async def test_the_partition_key_is_the_key_before_the_subject(broker):
-    async with http() as session:
-        await post(session, broker, cloudevent(1, subject="s", partitionkey="p"))
-        event = await stored(session, broker)
-        assert event["key"] == "p" and event["headers"]["ce-subject"] == "s"
-
-
-async def test_the_same_id_of_another_source_is_another_event(broker):
-    async with http() as session:
-        assert (await post(session, broker, cloudevent(1)))[0] == 201
-        status, answer = await post(session, broker, cloudevent(1))
-        assert (status, answer["duplicate"], answer["offset"]) == (200, True, 0)
-        assert (await post(session, broker, cloudevent(1, source="/other")))[0] == 201
-        assert (await post(session, broker, cloudevent(2)))[0] == 409
-        traced = cloudevent(1, traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-        assert (await post(session, broker, traced))[0] == 200, "trace context aside"
 
 
 async def test_a_batch_is_published_whole_or_not_at_all(broker):
@@ -182,18 +155,3 @@ async def test_in_binary_mode_nothing_is_said_twice(broker):
         for name, value, code in (("stentor-key", "k", "key-invalid"), ("idempotency-key", "2", "id-invalid")):
             await refused(session, "POST", url, 400, code, data="1", headers={**attributes, name: value})
         assert (await post(session, broker, "1", "application/json", **attributes, **{"idempotency-key": '"1"'}))[0] == 201
-
-
-@pytest.mark.parametrize("written, id", [('"a\\"b"', 'a"b'), ('"a\\\\b"', "a\\b"), ("bare", "bare"), ('b"c', 'b"c')])
-async def test_an_idempotency_key_may_be_a_structured_string(broker, written, id):
-    async with http() as session:
-        _, answer = await call(session, "POST", f"{broker.url}/v1/events/a", data="1", expect=201,
-                               headers={"idempotency-key": written})
-        assert answer["id"] == id
-
-
-@pytest.mark.parametrize("written", ['"open', '"a"b', '"a";p=1', '"a\\b"', '""'])
-async def test_what_begins_with_a_quote_and_is_no_structured_string_is_refused(broker, written):
-    async with http() as session:
-        await refused(session, "POST", f"{broker.url}/v1/events/a", 400, "id-invalid", data="1",
-                      headers={"idempotency-key": written})
