@@ -358,10 +358,11 @@ async def test_6_where_retention_took_matching_events_it_is_told_a_gap(old, carr
 
 @pytest.mark.parametrize("carrier, name", [(Socket, "late-5"), (Stream, "late-6"), (Pull, "late-7")])
 async def test_6_it_is_told_in_every_session_until_an_ack_of_its_last_offset_or_beyond(old, carrier, name):
-    for _ in range(2):
-        async with carrier.session(old, name) as session:
-            assert await session.gap() == {"from": 0, "to": 3}
-    await old.ack(name, offset=2)
+    async with carrier.session(old, name) as session:
+        assert await session.gap() == {"from": 0, "to": 3}
+    async with carrier.session(old, name) as session:
+        assert await session.gap() == {"from": 0, "to": 3}
+        await old.ack(name, offset=2)
     async with old.listening(subscriber=name) as listener:
         assert (await listener.frame())["op"] == "event"
 
