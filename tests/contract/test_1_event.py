@@ -121,7 +121,8 @@ async def test_headers_are_string_to_string(ask, word):
 async def test_names_of_headers_are_in_lower_case(ask, word):
     offset = (await ask.publish(word, **{"Stentor-Header-Shop": "One"}))["offset"]
     assert (await ask.event(offset))["headers"] == {"shop": "One"}
-    await ask.refused("POST", "/v1/events", 400, "headers-invalid", json=[{"channel": word, "data": 1, "headers": {"Shop": "One"}}])
+    upper = {"channel": word, "data": 1, "headers": {"Shop": "One"}}
+    await ask.refused("POST", "/v1/events", 400, "headers-invalid", json=[upper])
 
 
 async def test_there_are_at_most_32_headers(ask, word):

@@ -4,8 +4,6 @@ import asyncio
 import json
 import time
 
-import pytest
-
 from asking import ask, asking, old, shared, word, worn  # noqa: F401
 
 MIB = 1 << 20

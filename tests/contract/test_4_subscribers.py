@@ -7,8 +7,6 @@ import hmac
 import json
 import time
 
-import pytest
-
 from asking import ask, asking, shared, word  # noqa: F401
 from endpoint import endpoint
 from harness import eventually
