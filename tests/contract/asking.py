@@ -118,14 +118,15 @@ def word():
 
 # Each event is a segment of its own, and all but the newest go.
 FORGETFUL = {"STENTOR_SEGMENTS_EVENTS": "4KiB", "STENTOR_RETENTION_MAX_BYTES": "1KiB"}
+OLD = b'"' + b"x" * 3_000 + b'"'
 
 
 async def wear(broker):
     async with asking(broker) as ask:
         for n in range(9):
             await ask.put(f"late-{n}", channels=["old"], ack_timeout="1h")
-        for _ in range(4):
-            await ask.publish("old", "x" * 3_000)
+        for n in range(4):
+            await ask("POST", "/v1/events/old", 201, data=OLD, headers={**JSON, "idempotency-key": f"old-{n}"})
 
         async def taken():
             return (await ask.get("/health/ready"))["start"] == 3

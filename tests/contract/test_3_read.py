@@ -106,6 +106,12 @@ async def test_a_wait_that_is_over_is_answered_empty(ask, word):
     assert 0.7 <= time.monotonic() - began < 5
 
 
+async def test_a_wait_that_is_over_has_examined_what_did_not_match(ask, word):
+    asked, end = await held(ask, word, "700ms")
+    await ask.publish("other")
+    assert await asked == {"events": [], "next": end + 1, "end": end + 1}
+
+
 async def test_where_there_is_something_wait_holds_nothing(ask, word):
     await ask.publish(word)
     assert len((await asyncio.wait_for(ask.get("/v1/events", channels=word, wait="60s"), 5))["events"]) == 1
