@@ -1,0 +1,165 @@
+"""PROTOCOL.md section 5: what the server sends of events: `event`, `events`, `caught_up` and `gap`."""
+
+import asyncio
+import base64
+import json
+
+import pytest
+
+from harness import call, http
+from talking import listen, publish
+
+
+async def test_event_frames_carry_the_data_byte_for_byte_as_published(broker):
+    payloads = [
+        '{"b":1,"a":2,"b":3}', '{ "x" : [ 1 ,2 ] }', "1.0e5", "-0", "123456789012345678901234567890", "null", '"\\u00e9\\/é"',
+        '"<\\u2028\u2028>"', "[ ]", '{"op":"ack","offset":7}', '"\\ud83d\\ude00 😀"', "0.10",
+    ]
+    async with http() as session, listen(broker, channels="key.*", **{"from": "earliest"}) as client:
+        await client.expect("subscribed")
+        await client.expect("caught_up")
+        for n, payload in enumerate(payloads):
+            _, answer = await call(session, "POST", broker.url + "/v1/events/key.activated", expect=201,
+                                   data=payload.encode(), headers={"content-type": "application/json"})
+            text = await client.text()
+            assert f'"data":{payload}' in text, f"{payload!r} became {text!r}"
+            assert text.startswith("{") and "\n" not in text
+            frame = json.loads(text)
+            assert set(frame) == {"op", "offset", "id", "channel", "time", "data"}, frame
+            assert {m: frame[m] for m in ("offset", "id", "channel", "time")} == answer
+            assert frame["offset"] == n
+            async with session.get(f"{broker.url}/v1/events/{n}") as stored:
+                assert f'"data":{payload}' in await stored.text()
+        for n, payload in enumerate(payloads, len(payloads)):
+            await client.socket.send(f'{{"op":"publish","ref":{n},"channel":"key.activated","data":{payload}}}')
+            first, second = await client.text(), await client.text()
+            event = first if '"op":"event"' in first else second
+            assert f'"data":{payload}' in event, f"{payload!r} became {event!r}"
+
+
+async def test_line_breaks_between_tokens_become_spaces_and_nothing_else_changes(broker):
+    async with http() as session, listen(broker, channels="key.*") as client:
+        await client.expect("subscribed")
+        await client.expect("caught_up")
+        await call(session, "POST", broker.url + "/v1/events/key.activated", expect=201,
+                   data=b'{"a":\r\n1,\n"b":"x\\n"}', headers={"content-type": "application/json"})
+        assert '"data":{"a":  1, "b":"x\\n"}' in await client.text()
+
+
+async def test_an_event_frame_has_key_headers_and_binary_payloads_as_the_event_has(broker):
+    async with http() as session, listen(broker, channels="key.*") as client:
+        await client.expect("subscribed")
+        await client.expect("caught_up")
+        headers = {"idempotency-key": '"id-1"', "stentor-key": "openai", "stentor-header-x-a": "1",
+                   "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "content-type": "image/png"}
+        await call(session, "POST", broker.url + "/v1/events/key.activated", data=b"\x00\xff", headers=headers, expect=201)
+        frame = await client.expect("event")
+        assert frame["id"] == "id-1" and frame["key"] == "openai" and "data" not in frame
+        assert frame["headers"] == {"x-a": "1", "traceparent": headers["traceparent"]}
+        assert (frame["content_type"], base64.b64decode(frame["data_base64"])) == ("image/png", b"\x00\xff")
+
+
+async def test_a_listener_gets_an_event_once_however_many_of_its_patterns_match(broker):
+    async with listen(broker, channels="key.*,key.activated,**,key.**") as client:
+        await client.expect("subscribed")
+        await client.expect("caught_up")
+        await publish(broker, 3)
+        assert await client.events(3) == [0, 1, 2]
+        await client.silent()
+
+
+async def test_who_asked_with_batch_gets_events_in_place_of_single_ones_at_most_so_many_in_a_frame(broker):
+    await publish(broker, 25)
+    for query in ({}, {"subscriber": "ui"}):
+        async with listen(broker, channels="key.*", batch=10, **{"from": "earliest"}, **query) as client:
+            await client.expect("subscribed")
+            seen = []
+            while len(seen) < 25:
+                frame = await client.expect("events")
+                assert set(frame) == {"op", "events"} and 1 <= len(frame["events"]) <= 10, frame
+                assert all("op" not in event for event in frame["events"])
+                seen += [event["offset"] for event in frame["events"]]
+            assert seen == list(range(25))
+            assert await client.frame() == {"op": "caught_up", "end": 25}
+    async with listen(broker) as client:
+        await client.say("subscribe", channels=["key.*"], batch=3, **{"from": 24})
+        await client.expect("subscribed")
+        assert [event["offset"] for event in (await client.expect("events"))["events"]] == [24]
+
+
+async def test_batches_carry_the_attempt_of_what_is_sent_again(broker):
+    await publish(broker, 2)
+    async with listen(broker, channels="key.*", subscriber="ui", batch=10, **{"from": "earliest"}) as client:
+        await client.expect("subscribed")
+        seen = []
+        while len(seen) < 2:
+            seen += (await client.expect("events"))["events"]
+        assert all("attempt" not in event for event in seen)
+        await client.expect("caught_up")
+        await client.say("nack", offset=0)
+        again = []
+        while len(again) < 2:
+            again += (await client.expect("events"))["events"]
+        assert [(event["offset"], event["attempt"]) for event in again] == [(0, 2), (1, 2)]
+
+
+async def test_caught_up_comes_at_once_where_there_is_nothing_to_replay(broker):
+    async with listen(broker, channels="key.*", **{"from": "earliest"}) as client:
+        await client.expect("subscribed")
+        assert await client.frame() == {"op": "caught_up", "end": 0}
+    await publish(broker, 3)
+    async with listen(broker, channels="key.*") as client:
+        await client.expect("subscribed")
+        assert await client.frame() == {"op": "caught_up", "end": 3}
+    async with listen(broker, channels="nobody.*", subscriber="other", **{"from": "earliest"}) as client:
+        await client.expect("subscribed")
+        assert await client.frame() == {"op": "caught_up", "end": 3}
+
+
+async def test_caught_up_comes_after_every_matching_event_below_its_end_and_before_any_at_or_above_it(broker):
+    await publish(broker, 5)
+    await publish(broker, 5, channel="other")
+    async with listen(broker, channels="key.*", **{"from": "earliest"}) as client:
+        await client.expect("subscribed")
+        assert await client.events(5) == [0, 1, 2, 3, 4]
+        assert await client.frame() == {"op": "caught_up", "end": 10}
+        await publish(broker, 1)
+        assert await client.events(1) == [10]
+
+
+async def test_a_full_window_holds_caught_up_back_until_the_replay_is_through(broker):
+    await publish(broker, 3)
+    async with listen(broker, channels="key.*", subscriber="ui", window=1, **{"from": "earliest"}) as client:
+        await client.expect("subscribed")
+        for offset in range(3):
+            assert await client.events(1) == [offset]
+            if offset < 2:
+                await client.silent(0.1)
+                await client.say("ack", offset=offset)
+        assert await client.frame() == {"op": "caught_up", "end": 3}
+
+
+@pytest.mark.parametrize("query", [{}, {"subscriber": "ui", "window": 10_000}], ids=["anonymous", "durable"])
+async def test_a_replay_during_publishing_has_neither_hole_nor_repeat_and_one_caught_up_at_its_place(broker, query):
+    await publish(broker, 3_000)
+
+    async def go_on():
+        for n in range(40):
+            await publish(broker, 50, first=3_000 + 50 * n)
+
+    async with listen(broker, channels="key.*", **{"from": "earliest"}, **query) as client:
+        publishing = asyncio.create_task(go_on())
+        await client.expect("subscribed")
+        seen, caught_up = 0, []
+        while seen < 5_000 or not caught_up:
+            frame = await client.frame()
+            if frame["op"] == "caught_up":
+                assert frame["end"] == seen, "all below and none above was sent before"
+                caught_up.append(frame)
+            else:
+                assert (frame["op"], frame["offset"], frame["data"]) == ("event", seen, seen), frame
+                assert "attempt" not in frame
+                seen += 1
+        await publishing
+        await client.silent()
+        assert len(caught_up) == 1
