@@ -1,5 +1,6 @@
 """PROTOCOL.md section 5, `ack`, and section 4, promise 2, as it shows here."""
 
+from harness import eventually
 from talking import listen, publish, start, subscriber
 
 
@@ -14,6 +15,45 @@ async def test_an_ack_covers_everything_up_to_its_offset(broker):
         assert (await client.expect("subscribed"))["cursor"] == 4
         frame = await client.expect("event")
         assert (frame["offset"], frame["attempt"]) == (4, 2)
+
+
+async def test_an_ack_without_confirm_holds_and_is_not_answered(broker):
+    await publish(broker, 3)
+    async with listen(broker, channels="key.*", subscriber="ui", **{"from": "earliest"}) as client:
+        await start(client, 3)
+        for ack in ({"offset": 0}, {"offsets": [1]}, {"offset": 0, "confirm": False}):
+            await client.say("ack", **ack)
+        await client.alive()
+        await client.silent()
+
+        async def passed():
+            return (await subscriber(broker, "ui"))["cursor"] == 2
+        await eventually(passed, what="the cursor moves")
+
+
+async def test_an_ack_may_name_any_offset_up_to_the_highest_delivered_matching_or_not(broker):
+    await publish(broker, 1)
+    await publish(broker, 2, channel="other")
+    await publish(broker, 1)
+    await publish(broker, 1, channel="other")
+    async with listen(broker, channels="key.*", subscriber="ui", **{"from": "earliest"}) as client:
+        assert await start(client, 2) == [0, 3]
+        await client.say("ack", offset=4)
+        await client.refused("ack-beyond-delivered")
+        assert await client.acked(offset=1) == 3, "the lowest matching offset that is not acknowledged"
+        assert await client.acked(offset=3) == 5
+
+
+async def test_an_ack_may_name_an_offset_that_was_told_as_a_gap(worn):
+    async with listen(worn, subscriber="late", window=1) as client:
+        await client.expect("subscribed")
+        assert await client.frame() == {"op": "gap", "from": 0, "to": 4}
+        assert await client.events(1) == [4]
+        assert await client.acked(offset=2) == 4
+        assert await client.acked(offset=3) == 4
+        await client.say("ack", offset=5)
+        await client.refused("ack-beyond-delivered")
+        assert await client.acked(offset=4) == 5
 
 
 async def test_an_ack_of_offsets_is_for_only_these(broker):

@@ -10,6 +10,22 @@ from harness import call, http
 from talking import listen, publish
 
 
+async def test_an_event_frame_is_the_event_and_op_with_attempt_only_from_2_on(broker):
+    headers = {"idempotency-key": "id-1", "stentor-key": "k", "stentor-header-a": "b"}
+    async with http() as session:
+        await call(session, "POST", broker.url + "/v1/events/key.on", json={"x": [1]}, headers=headers, expect=201)
+        await call(session, "POST", broker.url + "/v1/events/key.on", json=None, expect=201)
+        events = [(await call(session, "GET", f"{broker.url}/v1/events/{n}", expect=200))[1] for n in range(2)]
+    assert set(events[0]) == {"offset", "id", "channel", "time", "key", "headers", "data"}
+    async with listen(broker, channels="key.*", subscriber="ui", **{"from": "earliest"}) as client:
+        await client.expect("subscribed")
+        assert [await client.frame(), await client.frame()] == [{"op": "event", **event} for event in events]
+        await client.expect("caught_up")
+        for attempt in (2, 3):
+            await client.say("nack", offset=1)
+            assert await client.frame() == {"op": "event", **events[1], "attempt": attempt}
+
+
 async def test_event_frames_carry_the_data_byte_for_byte_as_published(broker):
     payloads = [
         '{"b":1,"a":2,"b":3}', '{ "x" : [ 1 ,2 ] }', "1.0e5", "-0", "123456789012345678901234567890", "null", '"\\u00e9\\/é"',
@@ -163,3 +179,53 @@ async def test_a_replay_during_publishing_has_neither_hole_nor_repeat_and_one_ca
         await publishing
         await client.silent()
         assert len(caught_up) == 1
+
+
+@pytest.mark.parametrize("batch", [{}, {"batch": 100}], ids=["single", "batch"])
+async def test_gap_comes_for_offsets_that_retention_took_in_their_place(worn, batch):
+    async with listen(worn, channels="old.*", **{"from": 0}, **batch) as client:
+        assert await client.frame() == {"op": "subscribed", "channels": ["old.*"], "cursor": 0, "end": 8}
+        assert await client.frame() == {"op": "gap", "from": 0, "to": 4}
+        if batch:
+            offsets = []
+            while len(offsets) < 4:
+                offsets += [event["offset"] for event in (await client.expect("events"))["events"]]
+        else:
+            offsets = await client.events(4)
+        assert offsets == [4, 5, 6, 7]
+        assert await client.frame() == {"op": "caught_up", "end": 8}
+
+
+async def test_reading_below_the_start_begins_at_the_start_and_the_gap_is_told_from_there(worn):
+    async with listen(worn, channels="old.*", **{"from": 2}) as client:
+        await client.expect("subscribed")
+        assert await client.frame() == {"op": "gap", "from": 2, "to": 4}
+        assert await client.events(4) == [4, 5, 6, 7]
+    async with listen(worn, channels="old.*", **{"from": "earliest"}) as client:
+        assert (await client.expect("subscribed"))["cursor"] == 4
+        assert await client.events(4) == [4, 5, 6, 7], "from the start on nothing is missing"
+
+
+async def test_a_subscriber_is_told_what_retention_took_that_it_had_not_acknowledged(worn):
+    for attempt in (None, 2):
+        async with listen(worn, subscriber="late") as client:
+            assert await client.frame() == {
+                "op": "subscribed", "channels": ["old.*"], "subscriber": "late", "cursor": 4, "end": 8}
+            assert await client.frame() == {"op": "gap", "from": 0, "to": 4}, "until it has acknowledged"
+            events = [await client.expect("event") for _ in range(4)]
+            assert [(event["offset"], event.get("attempt")) for event in events] == [(n, attempt) for n in (4, 5, 6, 7)]
+            await client.expect("caught_up")
+            if attempt:
+                assert await client.acked(offset=3) == 4, "a gap can be acknowledged as an event can"
+    async with listen(worn, subscriber="late") as client:
+        await client.expect("subscribed")
+        assert await client.events(4) == [4, 5, 6, 7]
+
+
+async def test_a_listener_that_takes_nothing_for_a_while_misses_nothing(broker):
+    async with listen(broker, channels="key.*") as client:
+        await client.expect("subscribed")
+        await client.expect("caught_up")
+        for first in range(0, 10_000, 1_000):
+            await publish(broker, 1_000, first=first)
+        assert await client.events(10_000) == list(range(10_000))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness import ROOT, call, http
 from talking import listen, publish, stands_in, start, subscriber
 
 
@@ -51,3 +52,42 @@ async def test_a_bad_subscribe_frame_is_an_error_that_names_the_field_and_the_co
         assert stands_in(field, error["detail"]), error
         await client.say("subscribe", channels=["**"])
         await client.expect("subscribed")
+
+
+LONG = "x" * 129
+AS_HTTP_SAYS = [
+    ("/v1/events/a..b", 1, {"op": "publish", "channel": "a..b", "data": 1}),
+    ("/v1/events/$stentor.x", 1, {"op": "publish", "channel": "$stentor.x", "data": 1}),
+    ("/v1/events/key.on", "x" * (1 << 20), {"op": "publish", "channel": "key.on", "data": "x" * (1 << 20)}),
+    ("/v1/events", [{"channel": "key.on", "data": 1, "id": LONG}], {"op": "publish", "channel": "key.on", "data": 1, "id": LONG}),
+    ("/v1/events", [{"channel": "key.on", "data": 1, "key": ""}], {"op": "publish", "channel": "key.on", "data": 1, "key": ""}),
+    ("/v1/events", [{"channel": "key.on", "data": 1, "headers": {"A": ""}}],
+     {"op": "publish", "channel": "key.on", "data": 1, "headers": {"A": ""}}),
+    ("/v1/events", [{"channel": "key.on", "data": 2, "id": "taken"}], {"op": "publish", "channel": "key.on", "data": 2, "id": "taken"}),
+    ("/v1/events", [], {"op": "publish", "events": []}),
+    ("/v1/subscribers/ui/ack", {"offset": 7}, {"op": "ack", "offset": 7}),
+    ("/v1/subscribers/ui/ack", {"offset": "x"}, {"op": "ack", "offset": "x"}),
+    ("/v1/subscribers/ui/ack", {"offset": 0, "nonsense": 1}, {"op": "ack", "offset": 0, "nonsense": 1}),
+]
+
+
+@pytest.mark.parametrize("path, body, frame", AS_HTTP_SAYS, ids=range(len(AS_HTTP_SAYS)))
+async def test_code_is_the_last_part_of_the_problems_type(broker, path, body, frame):
+    async with http() as session, listen(broker, channels="key.*", subscriber="ui") as client:
+        await start(client, 0)
+        await call(session, "POST", f"{broker.url}/v1/events", json=[{"channel": "key.on", "data": 1, "id": "taken"}], expect=201)
+        await client.events(1)
+        status, problem = await call(session, "POST", broker.url + path, json=body)
+        assert status >= 400
+        await client.say(**frame)
+        error = await client.refused(problem["type"].rpartition("/")[2])
+        assert set(error) == {"op", "code", "detail"}, "without a ref in the frame there is none in the answer"
+        assert f"`{error['code']}`" in (ROOT / "docs" / "ERRORS.md").read_text(), "it is listed"
+
+
+async def test_an_error_has_the_ref_of_the_publish_that_was_refused(broker):
+    async with listen(broker) as client:
+        for n, ref in enumerate(("1", "two", "")):
+            await client.say("publish", ref=ref, channel="a..b", data=n)
+            error = await client.refused("channel-invalid")
+            assert error["ref"] == ref and set(error) == {"op", "code", "detail", "ref"}

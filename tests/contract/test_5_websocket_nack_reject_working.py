@@ -90,9 +90,41 @@ async def test_a_rejected_event_is_dead_lettered_and_the_cursor_passes_it(broker
         assert (receipt["from"], receipt["to"], receipt["subscriber"]) == (0, 1, "ui")
         _, found = await call(session, "GET", broker.url + "/v1/events/1/receipts", expect=200)
         assert [(each["subscriber"], each["state"]) for each in found["receipts"]] == [("ui", "dead")]
+        _, found = await call(session, "GET", broker.url + "/v1/dead-letters?subscriber=ui", expect=200)
+        assert [(letter["offset"], letter["channel"], letter["attempts"]) for letter in found["dead_letters"]] == [
+            (0, "key.activated", 1), (1, "key.activated", 1)]
+        assert found["dead_letters"][0]["reason"] == "not for me"
     async with listen(broker, subscriber="ui") as client:
         assert (await client.expect("subscribed"))["cursor"] == 2
         assert await client.events(1) == [2]
+
+
+async def test_a_rejected_event_will_never_be_wanted_and_the_cursor_passes_it_when_it_may(broker):
+    await publish(broker, 3)
+    async with listen(broker, channels="key.*", subscriber="ui", **{"from": "earliest"}) as client:
+        await start(client, 3)
+        await client.say("reject", offset=1)
+        await client.alive()
+        assert (await subscriber(broker, "ui"))["cursor"] == 0, "the one before it is open"
+        await client.say("nack", offset=0)
+        assert await client.events(2) == [0, 2]
+        assert await client.acked(offset=0) == 2
+    async with listen(broker, subscriber="ui") as client:
+        await client.expect("subscribed")
+        assert await client.events(1) == [2]
+
+
+async def test_a_nack_of_one_subscriber_is_nothing_to_another(broker):
+    await publish(broker, 2)
+    query = {"channels": "key.*", "from": "earliest"}
+    async with listen(broker, subscriber="one", **query) as one, listen(broker, subscriber="two", **query) as two:
+        await start(one, 2)
+        await start(two, 2)
+        await one.say("nack", offset=0, delay="1m")
+        await one.alive()
+        await publish(broker, 1)
+        assert await two.events(1) == [2]
+        await one.silent()
 
 
 async def test_a_confirmed_ack_behind_a_reject_is_answered_once_the_reject_is_durable_too(broker):
@@ -114,3 +146,17 @@ async def test_working_starts_the_ack_timeout_of_its_event_anew(broker):
             await client.say("working", offset=0)
         frame = await client.expect("event")
         assert (frame["offset"], frame["attempt"]) == (0, 2)
+
+
+async def test_working_on_another_event_does_not_hold_back_the_oldest(broker):
+    await publish(broker, 2)
+    query = {"channels": "key.*", "subscriber": "ui", "ack_timeout": "600ms", "from": "earliest"}
+    async with listen(broker, **query) as client:
+        await start(client, 2)
+        began = asyncio.get_running_loop().time()
+        for _ in range(2):
+            await client.silent(0.2)
+            await client.say("working", offset=1)
+        frame = await client.expect("event")
+        assert (frame["offset"], frame["attempt"]) == (0, 2)
+        assert asyncio.get_running_loop().time() - began < 0.9, "its own time was over"

@@ -22,6 +22,31 @@ async def test_a_publish_is_answered_by_its_ref(broker):
         assert (event["id"], event["data"]) == (answer["id"], None)
 
 
+async def test_published_leaves_only_when_the_event_is_on_disk(broker):
+    async with listen(broker) as client:
+        for n in range(20):
+            await client.say("publish", ref=str(n), channel="key.on", data=n)
+        answers = [await client.expect("published") for _ in range(20)]
+        broker.kill()
+    broker.start()
+    async with http() as session:
+        for answer in answers:
+            _, event = await call(session, "GET", f"{broker.url}/v1/events/{answer['offset']}", expect=200)
+            assert (event["id"], str(event["data"])) == (answer["id"], answer["ref"])
+
+
+async def test_a_publish_is_delivered_on_the_connection_that_made_it_too(broker):
+    async with listen(broker, channels="key.*") as client:
+        await client.expect("subscribed")
+        await client.expect("caught_up")
+        await client.say("publish", ref="1", channel="key.on", data=[1], id="i", key="k", headers={"a": "b"})
+        frames = {frame["op"]: frame for frame in [await client.frame(), await client.frame()]}
+        assert frames["published"] == {"op": "published", "ref": "1", "offset": 0, "id": "i"}
+        event = frames["event"]
+        assert {name: event[name] for name in ("offset", "id", "channel", "key", "headers", "data")} == {
+            "offset": 0, "id": "i", "channel": "key.on", "key": "k", "headers": {"a": "b"}, "data": [1]}
+
+
 async def test_publishes_are_answered_in_any_order_each_once_by_its_ref(broker):
     async with listen(broker) as client:
         refs = [str(n) for n in range(3_000)]
@@ -103,6 +128,27 @@ async def test_a_payload_of_another_content_type_is_published_in_base64(broker):
         await client.say("publish", ref="1", events=[{"channel": "bin.x", "content_type": "image/png", "data_base64": "AP8="}])
         frames = {frame["op"]: frame for frame in [await client.frame(), await client.frame()]}
         assert (frames["event"]["content_type"], frames["event"]["data_base64"]) == ("image/png", "AP8=")
+
+
+async def test_an_event_may_have_1_mib_and_a_batch_10_000_events_and_not_more(broker):
+    async with listen(broker) as client:
+        full = "x" * ((1 << 20) - 2)
+        await client.say("publish", ref="1", channel="key.on", data=full)
+        assert (await client.expect("published"))["offset"] == 0
+        await client.say("publish", ref="2", channel="key.on", data=full + "x")
+        assert (await client.refused("too-large"))["ref"] == "2"
+        many = [{"channel": "key.on", "data": n} for n in range(10_001)]
+        await client.say("publish", ref="3", events=many)
+        assert (await client.refused("too-large"))["ref"] == "3"
+        await client.say("publish", ref="4", events=many[1:])
+        assert await client.frame() == {"op": "published", "ref": "4", "first_offset": 1, "last_offset": 10_000,
+                                        "count": 10_000, "duplicates": 0}
+        large = [{"channel": "key.on", "data": full[:900_000]} for _ in range(10)]
+        await client.say("publish", ref="5", events=large[:9])
+        assert (await client.expect("published"))["last_offset"] == 10_009
+        await client.say("publish", ref="6", events=[*large[:9], {"channel": "key.on", "data": "x" * 310_000}])
+        assert (await client.refused("too-large"))["ref"] == "6"
+    assert await end_of(broker) == 10_010
 
 
 async def test_limits_that_are_configured_hold_for_frames_as_for_requests(brokers):

@@ -22,6 +22,17 @@ async def test_at_most_window_events_are_open_then_delivery_waits(broker):
         assert await client.events(1) == [5]
 
 
+async def test_the_window_is_256_where_nothing_else_is_asked_for(broker):
+    await publish(broker, 300)
+    async with listen(broker, channels="key.*", subscriber="ui", **{"from": "earliest"}) as client:
+        await client.expect("subscribed")
+        assert await client.events(256) == list(range(256))
+        await client.silent()
+        await client.say("ack", offset=99)
+        assert await client.events(44) == list(range(256, 300))
+        assert await client.frame() == {"op": "caught_up", "end": 300}
+
+
 async def test_when_the_oldest_open_event_has_been_open_for_ack_timeout_everything_open_from_there_on_is_delivered_again_in_order(broker):
     await publish(broker, 4)
     query = {"channels": "key.*", "subscriber": "ui", "ack_timeout": "500ms", "from": "earliest"}
