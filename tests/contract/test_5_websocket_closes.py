@@ -47,6 +47,39 @@ async def test_a_shutdown_closes_with_1012(broker):
     assert await asyncio.to_thread(broker.process.wait, 30) == 0
 
 
+async def test_on_shutdown_the_closes_are_spread_over_the_drain_time(brokers):
+    drain, listeners = 4, 60
+    broker = brokers(environment={"STENTOR_DRAIN": f"{drain}s"}).start()
+    clock = asyncio.get_running_loop().time
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(listen(broker, channels="**")) for _ in range(listeners)]
+        for client in clients:
+            await start(client, 0)
+        began = clock()
+        broker.process.send_signal(signal.SIGTERM)
+
+        async def closed(client):
+            assert await client.closed() == 1012
+            return clock() - began
+
+        times = sorted(await asyncio.gather(*(closed(client) for client in clients)))
+    assert times[-1] < drain + 0.5, "none outlasts it"
+    assert times[-1] - times[0] > drain / 4, f"they are not spread: {times}"
+    most = max(sum(start <= time < start + 0.2 for time in times) for start in times)
+    assert most < listeners / 2, f"{most} at once: {times}"
+    assert await asyncio.to_thread(broker.process.wait, 30) == 0
+
+
+async def test_a_broker_that_is_killed_gives_no_code_and_is_there_again_for_who_comes_back(broker):
+    async with bare(broker, channels="key.*", subscriber="ui") as client:
+        await client.until(1)
+        broker.kill()
+        assert await client.close_code() is None
+    broker.start()
+    async with listen(broker, subscriber="ui") as client:
+        await start(client, 0)
+
+
 async def test_the_server_pings_every_25_s_and_closes_with_4408_who_does_not_answer_within_10_s(broker):
     """35 s: the one slow scenario. Who answers stays, who talks is pinged all the same."""
     clock = asyncio.get_running_loop().time

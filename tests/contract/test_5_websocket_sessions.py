@@ -2,6 +2,7 @@
 
 from bare_socket import bare
 from harness import call, http
+from sse import stream
 from talking import listen, make, post, publish, start, subscriber
 
 
@@ -53,6 +54,37 @@ async def test_a_second_subscribe_of_a_durable_session_changes_it_as_put_does_on
     async with http() as session:
         _, found = await call(session, "GET", broker.url + "/v1/receipts?subscriber=ui&offset=1", expect=200)
         assert [receipt["outcome"] for receipt in found["receipts"]] == ["skipped"], "open, and no longer asked for"
+
+
+async def test_new_patterns_hold_from_the_cursor_on_and_what_is_open_there_is_delivered_again(broker):
+    """As after PUT: the next session begins at the cursor."""
+    await publish(broker, 2, channel="a.x")
+    await publish(broker, 1, channel="b.x")
+    await publish(broker, 1, channel="a.x")
+    async with listen(broker, channels="a.*", subscriber="ui", **{"from": "earliest"}) as client:
+        assert await start(client, 3) == [0, 1, 3]
+        assert await client.acked(offset=0) == 1
+        await client.say("subscribe", channels=["**"], window=9)
+        assert await client.frame() == {"op": "subscribed", "channels": ["**"], "subscriber": "ui", "cursor": 1, "end": 4}
+        events = [await client.expect("event") for _ in range(3)]
+        assert [(event["offset"], event.get("attempt")) for event in events] == [(1, 2), (2, None), (3, 2)]
+        assert await client.frame() == {"op": "caught_up", "end": 4}
+        assert (await subscriber(broker, "ui"))["window"] == 9
+        assert await client.acked(offset=3) == 4
+
+
+async def test_a_second_subscribe_ends_no_connection_and_a_bad_one_changes_nothing(broker):
+    async with listen(broker, channels="a.*", subscriber="ui") as client:
+        await start(client, 0)
+        for n in range(3):
+            await client.say("subscribe", channels=[f"a.{n}"])
+            assert (await client.expect("subscribed"))["channels"] == [f"a.{n}"]
+            await client.expect("caught_up")
+            await client.say("subscribe", channels=["a..b"])
+            await client.refused("channels-invalid")
+        await publish(broker, 1, channel="a.1")
+        await publish(broker, 1, channel="a.2")
+        assert await client.events(1) == [1]
 
 
 async def test_another_subscriber_or_from_in_a_second_subscribe_is_an_error(broker):
@@ -115,6 +147,23 @@ async def test_late_acks_of_a_session_that_was_taken_over_are_refused(broker):
             assert await newer.acked(offset=0) == 1
 
 
+async def test_a_newer_session_of_either_kind_takes_over_and_the_older_of_either_kind_is_told(broker):
+    query = {"channels": "key.*", "subscriber": "ui"}
+    async with http() as session, listen(broker, **query) as first:
+        await start(first, 0)
+        async with stream(session, broker, **query) as second:
+            assert await first.closed() == 4509
+            await second.named("caught_up")
+            async with listen(broker, **query) as third:
+                await start(third, 0)
+                await second.named("taken_over")
+                await publish(broker, 1)
+                assert await third.events(1) == [0]
+                status, pulled = await post(broker, "/v1/subscribers/ui/pull", {"takeover": True})
+                assert (status, [event["offset"] for event in pulled["events"]]) == (200, [0])
+                assert await third.closed() == 4509
+
+
 async def test_seek_and_put_end_the_live_session_with_4410_and_it_comes_back_to_the_new_place(broker):
     await publish(broker, 5)
     async with listen(broker, channels="key.*", subscriber="ui") as client:
@@ -130,3 +179,14 @@ async def test_seek_and_put_end_the_live_session_with_4410_and_it_comes_back_to_
         assert await client.closed() == 4410
     async with listen(broker, subscriber="ui") as client:
         assert (await client.expect("subscribed"))["cursor"] == 4
+
+
+async def test_two_names_are_two_sessions_and_anonymous_ones_are_as_many_as_come(broker):
+    async with listen(broker, channels="key.*", subscriber="one") as one, \
+            listen(broker, channels="key.*", subscriber="two") as two, \
+            listen(broker, channels="key.*") as three, listen(broker, channels="key.*") as four:
+        for client in (one, two, three, four):
+            await start(client, 0)
+        await publish(broker, 1)
+        for client in (one, two, three, four):
+            assert await client.events(1) == [0]

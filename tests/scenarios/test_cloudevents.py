@@ -85,24 +85,6 @@ async def test_what_the_python_sdk_writes_is_taken_and_comes_out_the_same(broker
                 assert read.get_extension("sequence") == f"{n:020}"
 
 
-async def test_a_websocket_of_cloudevents_carries_nothing_else(broker):
-    async with http() as session:
-        async with websockets.connect(f"{broker.ws}?channels=**", subprotocols=["cloudevents.json"]) as socket:
-            await call(session, "POST", f"{broker.url}/v1/events/plain.one", json=[1], expect=201)
-            event = json.loads(await socket.recv())
-            assert event["specversion"] == "1.0" and event["source"] == "/channels/plain.one"
-            assert event["data"] == [1] and "op" not in event
-        for query in ("", "?subscriber=x&channels=a", "?channels=a..b", "?channels=a&batch=3"):
-            async with websockets.connect(broker.ws + query, subprotocols=["cloudevents.json"]) as socket:
-                await socket.wait_closed()
-                assert socket.close_code == 4500, query
-
-
-async def test_who_offers_both_gets_the_first_that_the_broker_knows(broker):
-    async with websockets.connect(broker.ws, subprotocols=["stentor.v1.json", "cloudevents.json"]) as socket:
-        assert socket.subprotocol == "stentor.v1.json"
-
-
 BAD = [
     ({"id": "1", "type": "a", "source": "/s"}, "attribute-invalid", "specversion"),
     (cloudevent(1, specversion="0.3"), "attribute-invalid", "specversion"),
