@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness import call, http
+from harness import call, eventually, http
 from talking import listen, publish
 
 
@@ -60,6 +60,8 @@ async def test_line_breaks_between_tokens_become_spaces_and_nothing_else_changes
         await call(session, "POST", broker.url + "/v1/events/key.activated", expect=201,
                    data=b'{"a":\r\n1,\n"b":"x\\n"}', headers={"content-type": "application/json"})
         assert '"data":{"a":  1, "b":"x\\n"}' in await client.text()
+        await client.socket.send('{"op":"publish","channel":"key.on","data":{"a":\r\n1,\n"b":"x\\n"}}')
+        assert any('"data":{"a":  1, "b":"x\\n"}' in text for text in [await client.text(), await client.text()])
 
 
 async def test_an_event_frame_has_key_headers_and_binary_payloads_as_the_event_has(broker):
@@ -220,6 +222,37 @@ async def test_a_subscriber_is_told_what_retention_took_that_it_had_not_acknowle
     async with listen(worn, subscriber="late") as client:
         await client.expect("subscribed")
         assert await client.events(4) == [4, 5, 6, 7]
+
+
+async def test_a_live_listener_too_is_told_what_retention_took_before_it_came_to_it_never_silence(brokers):
+    """More than the broker keeps in memory: what it does may be delivered although its segment is gone."""
+    settings = {"STENTOR_SEGMENTS_EVENTS": "8MiB", "STENTOR_RETENTION_MAX_BYTES": "8MiB"}
+    broker = brokers("slow", environment=settings).start()
+    async with http() as session, listen(broker, channels="old.*", subscriber="ui", window=1) as client:
+        await client.expect("subscribed")
+        await client.expect("caught_up")
+        for _ in range(3):
+            batch = [{"channel": "old.x", "data": "x" * 900_000} for _ in range(8)]
+            await call(session, "POST", f"{broker.url}/v1/events", json=batch, expect=201)
+        assert await client.events(1) == [0]
+
+        async def gap():
+            _, page = await call(session, "GET", f"{broker.url}/v1/events?from=0&limit=1", expect=200)
+            return page.get("gap", {}).get("to", 0) >= 8 and page["gap"]
+        await eventually(gap, what="the oldest segment is gone")
+        told, gaps = [0], []
+        await client.say("ack", offset=0)
+        while told[-1] < 23:
+            frame = await client.frame()
+            if frame["op"] == "gap":
+                gaps.append(frame)
+                told += range(max(frame["from"], told[-1] + 1), frame["to"])
+            else:
+                assert frame["op"] == "event", frame
+                told.append(frame["offset"])
+                await client.say("ack", offset=frame["offset"])
+    assert told == list(range(24)), f"some were neither delivered nor told as a gap: {told}, {gaps}"
+    assert gaps and gaps[0]["to"] >= 8, gaps
 
 
 async def test_a_listener_that_takes_nothing_for_a_while_misses_nothing(broker):

@@ -184,6 +184,9 @@ async def test_other_refusals_are_problems(broker):
             assert problem["field"] == "last_event_id"
         await refused(session, "GET", f"{url}?channels=a", 400, "offset-beyond-end", headers={"last-event-id": "5"})
         await refused(session, "POST", url, 405, "method-not-allowed")
+        connector = {"url": f"{broker.url}/nowhere", "channels": ["never.*"]}
+        await call(session, "PUT", f"{broker.url}/v1/connectors/ems", json=connector, expect=201)
+        await refused(session, "GET", f"{url}?channels=a&subscriber=ems", 409, "name-of-other-kind")
 
 
 async def test_on_shutdown_a_stream_gets_retry_and_the_end(broker):

@@ -133,6 +133,34 @@ async def test_acks_may_come_over_post_ack_at_any_time_and_keep_the_stream_open(
                 assert acked == (200, {"cursor": offset + 1})
 
 
+async def test_acks_over_post_ack_count_when_the_stream_is_over_too(broker):
+    await publish(broker, 2)
+    async with http() as session:
+        query = {"channels": "key.*", "subscriber": "ui", "from": "earliest"}
+        async with stream(session, broker, **query) as events:
+            await events.events(2)
+        await eventually(lambda: gone(session, broker), what="the stream has ended")
+        assert await post(broker, "/v1/subscribers/ui/ack", {"offset": 0}) == (200, {"cursor": 1})
+        assert await post(broker, "/v1/subscribers/ui/ack", {"offsets": [1]}) == (200, {"cursor": 2})
+        assert (await post(broker, "/v1/subscribers/ui/ack", {"offset": 2}))[0] == 409, "it was never sent"
+        async with stream(session, broker, **query) as events:
+            assert await events.block() == {"id": "1", "retry": "2000"}
+            assert await events.named("caught_up") == {"end": 2}
+
+
+async def test_whoever_is_changed_by_put_gets_the_end_and_comes_back_soon(broker):
+    await publish(broker, 2)
+    async with http() as session:
+        query = {"subscriber": "ui", "from": "earliest"}
+        async with stream(session, broker, channels="key.*", **query) as events:
+            await events.events(2)
+            await events.named("caught_up")
+            status, _ = await make(broker, "ui", channels=["key.*", "other"])
+            assert status == 200
+            assert await events.block() == {"id": "-1", "retry": "100"}, "the cursor stays"
+            assert await events.block() is None
+
+
 async def test_a_session_that_is_taken_over_gets_taken_over_retry_30000_and_the_end(broker):
     async with http() as session:
         query = {"channels": "key.*", "subscriber": "ui"}
