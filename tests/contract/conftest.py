@@ -21,3 +21,34 @@ async def worn(brokers):
             return page.get("gap")
         assert await eventually(gone, what="the oldest segment is gone") == {"from": 0, "to": 4}
     return broker
+import itertools
+
+import pytest
+import pytest_asyncio
+
+from fixtures import broker, brokers
+from harness import Broker, call, http
+
+_words = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One broker for all tests of a file that leave it as it was but for names of their own."""
+    running = Broker(tmp_path_factory.mktemp("shared") / "data").start()
+    yield running
+    running.close()
+
+
+@pytest_asyncio.fixture
+async def session():
+    async with http() as session:
+        yield session
+
+
+@pytest_asyncio.fixture
+async def own(shared, session):
+    """A word of the test's own, for the names and channels that it uses; a connector of that name is removed behind it."""
+    word = f"t{next(_words)}"
+    yield word
+    await call(session, "DELETE", f"{shared.url}/v1/connectors/{word}")

@@ -19,10 +19,11 @@ class Request:
     headers: dict
     body: bytes
     came: float
+    method: str
 
 
 class Endpoint:
-    """Keeps what came; `answer` gives the status for an event, or a status and a text.
+    """Keeps what came; `answer` gives the status for an event, or a status and a text, or those and headers.
 
     A body that is no event as JSON is told by its offset alone.
     """
@@ -37,7 +38,8 @@ class Endpoint:
         body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
         offset = int(headers["stentor-offset"])
-        self.requests.append(Request(offset, int(headers["stentor-attempt"]), headers, body, time.monotonic()))
+        self.requests.append(Request(offset, int(headers["stentor-attempt"]), headers, body, time.monotonic(),
+                                     request.method))
         try:
             event = json.loads(body)
         except ValueError:
@@ -48,10 +50,11 @@ class Endpoint:
         answer = self.answer(event)
         if asyncio.iscoroutine(answer):
             answer = await answer
-        status, text = answer if isinstance(answer, tuple) else (answer, "")
+        status, *rest = answer if isinstance(answer, tuple) else (answer,)
+        text, more = (*rest, *("", {})[len(rest):])
         if status == 200:
             self.accepted.append(offset)
-        return web.Response(status=status, text=text)
+        return web.Response(status=status, text=text, headers=more)
 
 
 @contextlib.asynccontextmanager
