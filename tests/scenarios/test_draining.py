@@ -8,39 +8,10 @@ import signal
 
 from faults import Fault
 from harness import eventually, exported, http, verify
+from under_way import UnderWay
 
 FIRST_SEGMENT = "00000000000000000000.seg"
 LATE = 40
-
-
-class UnderWay:
-    """A request whose last bytes are held back."""
-
-    def __init__(self, broker, method, path, body=b""):
-        self.broker = broker
-        lines = [f"{method} {path} HTTP/1.1", "host: stentor", "connection: close",
-                 "content-type: application/json", f"content-length: {len(body)}"]
-        whole = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
-        self.sent, self.rest = whole[:-2], whole[-2:]
-
-    async def begin(self):
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.broker.port)
-        self.writer.write(self.sent)
-        await self.writer.drain()
-        return self
-
-    async def finish(self):
-        """Sends the rest; gives the status and the JSON that came back, or nothing where none came."""
-        self.writer.write(self.rest)
-        try:
-            answer = await self.reader.read()
-        except ConnectionError:
-            answer = b""
-        self.writer.close()
-        if not answer:
-            return None, None
-        head, _, body = answer.partition(b"\r\n\r\n")
-        return int(head.split()[1]), json.loads(body)
 
 
 def publish(broker, id):
