@@ -46,9 +46,14 @@ async def session():
         yield session
 
 
+@pytest.fixture
+def word():
+    """A word of the test's own, for the names and channels that it uses."""
+    return f"t{next(_words)}"
+
+
 @pytest_asyncio.fixture
-async def own(shared, session):
-    """A word of the test's own, for the names and channels that it uses; a connector of that name is removed behind it."""
-    word = f"t{next(_words)}"
+async def own(shared, session, word):
+    """Such a word; the connector of that name is removed behind the test."""
     yield word
     await call(session, "DELETE", f"{shared.url}/v1/connectors/{word}")
