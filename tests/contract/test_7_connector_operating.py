@@ -2,7 +2,6 @@
 
 import asyncio
 import datetime
-import json
 import re
 
 import pytest

@@ -45,33 +45,6 @@ def test_a_command_that_ends_badly_gets_the_event_again(broker, tmp_path):
     assert lines(run(broker, "receipts", "--subscriber", "worker"))[0]["attempts"] == 2
 
 
-def test_connectors_are_made_shown_stopped_moved_and_removed(broker):
-    made = lines(run(broker, "connector", "add", "ems", "--url", "http://127.0.0.1:9/hook", "policy.*",
-                     "--header", "Authorization: Bearer abc123", "--give-up-after", "9"))[0]
-    assert made["secret"].startswith("whsec_") and made["retry"]["give_up_after"] == 9
-    run(broker, "connector", "pause", "ems")
-    assert lines(run(broker, "connector", "show", "ems"))[0]["state"] == "paused"
-    run(broker, "connector", "resume", "ems")
-    run(broker, "connector", "seek", "ems", "earliest")
-    listed = run(broker, "connector", "ls")
-    assert [row["name"] for row in lines(listed)] == ["ems"] and "abc123" not in listed.stdout
-    run(broker, "connector", "rm", "ems")
-    run(broker, "connector", "show", "ems", status=3)
-
-
-def test_the_exit_status_says_how_it_ended(broker):
-    run(broker, "subscriber", "show", "nobody", status=3)
-    run(broker, "publish", "no such channel", "1", status=2)
-    run(broker, "publish", status=2)
-    run(broker, "publish", "a", "1", "--id", "x")
-    run(broker, "publish", "a", "2", "--id", "x", status=1)
-    run(broker, "subscribe", "a", "--as", "late", "--from", "earliest", "--count", "1")
-    run(broker, "subscriber", "seek", "late", "earliest")
-    run(broker, "subscriber", "wait", "late", "0", "--timeout", "100ms", status=4)
-    stentor_down = stentor("status", url="http://127.0.0.1:9", check=False)
-    assert stentor_down.returncode == 1 and "cannot be reached" in stentor_down.stderr
-
-
 def test_an_export_is_whole_from_a_broker_and_from_its_folder_and_verify_finds_what_is_missing(broker, tmp_path):
     for n in range(5):
         run(broker, "publish", "a", str(n))

@@ -1,7 +1,6 @@
 """The command line has every command and flag of PROTOCOL.md section 11, and its completions know them."""
 
 import os
-import re
 import subprocess
 
 import pytest
@@ -46,18 +45,6 @@ def test_the_command_takes_what_the_contract_says(command):
         assert word in shown, f"{command}: {word} in {shown}"
 
 
-def test_without_a_command_the_broker_is_run(tmp_path):
-    for arguments in (["serve"], []):
-        with subprocess.Popen([BINARY, *arguments, "--data", str(tmp_path / "data"), "--listen", "127.0.0.1:0"],
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-            first = process.stdout.readline().decode()
-            assert re.fullmatch(r"http://127\.0\.0\.1:\d+\n", first), first
-            assert stentor("status", url=first.strip()).returncode == 0
-            process.terminate()
-            assert process.wait(30) == 0
-            assert process.stdout.read() == b"", "the URL stands alone on stdout"
-
-
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "elvish", "powershell"])
 def test_there_are_completions_for_every_shell(shell):
     script = stentor("completions", shell).stdout
@@ -72,13 +59,6 @@ def test_bash_completes_with_them(tmp_path):
           'printf "%s\\n" "${COMPREPLY[@]}"'
     found = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=10)
     assert sorted(found.stdout.split()) == ["seek", "show"], found
-
-
-def test_wrong_usage_is_status_2_and_says_why():
-    for arguments in (["frobnicate"], ["publish"], ["subscribe"], ["top", "--count", "0"], ["bench"],
-                      ["subscribe", "a", "--count", "0"], ["status", "--url", "nowhere"], ["completions", "tcsh"]):
-        done = stentor(*arguments, check=False)
-        assert done.returncode == 2 and done.stderr, f"{arguments}: {done.returncode} {done.stderr}"
 
 
 def test_a_reader_that_has_had_enough_is_no_fault_to_tell(broker):

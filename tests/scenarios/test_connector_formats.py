@@ -78,24 +78,6 @@ async def test_attributes_that_were_stored_as_headers_come_out_again(broker):
         assert "partitionkey" not in event, "the key came from the subject"
 
 
-async def test_a_template_makes_the_body_and_names_its_content_type(broker):
-    template = "<policy id=\"{{ id }}\" n=\"{{ data.policy }}\">{{ data.by }} {{ channel }}@{{ offset }}</policy>"
-    async with http() as session:
-        got, made = await one_request(session, broker, {"template": template}, json.dumps(DATA), {"idempotency-key": "x"},
-                                      content_type="application/xml")
-        assert got.headers["content-type"] == "application/xml"
-        assert got.body.decode() == f'<policy id="x" n="7">{DATA["by"]} policy.approved@{made["offset"]}</policy>'
-        _, shown = await call(session, "GET", f"{broker.url}/v1/connectors/ems", expect=200)
-        assert (shown["format"], shown["content_type"]) == ({"template": template}, "application/xml")
-
-
-async def test_without_a_content_type_a_template_is_json(broker):
-    async with http() as session:
-        got, _ = await one_request(session, broker, {"template": '{"who": {{ data.by|tojson }} }'}, json.dumps(DATA), {})
-        assert got.headers["content-type"] == "application/json"
-        assert json.loads(got.body) == {"who": DATA["by"]}
-
-
 async def test_a_template_that_does_not_parse_is_refused_and_its_line_is_named(broker):
     async with http() as session:
         settings = {"url": "http://127.0.0.1:9/", "channels": ["a"], "format": {"template": "one\ntwo\n{{ three"}}

@@ -70,16 +70,6 @@ async def test_a_replay_tries_again_what_is_refused_and_says_what_it_gave_up(bro
         assert (await standing(session, broker, 1))["state"] == "acked", "the delivery itself went well"
 
 
-async def test_a_replay_keeps_to_its_rate(broker):
-    async with http() as session, endpoint() as receiver:
-        await connect(session, broker, receiver)
-        await delivered(session, broker, receiver, 6)
-        await act(session, broker, "replay", **{"from": 0, "rate": "20/s"}, expect=202)
-        await eventually(lambda: len(receiver.requests) == 12, what="the replay is over")
-        came = [got.came for got in receiver.requests[6:]]
-        assert came[-1] - came[0] >= 5 * 0.05 - 0.03
-
-
 async def test_a_rate_limit_holds_for_deliveries_and_replays_together(broker):
     async with http() as session, endpoint() as receiver:
         connector = await connect(session, broker, receiver, rate_limit="40/s", in_flight=8)
