@@ -6,7 +6,7 @@ use std::sync::Arc;
 use stentor::broker::{Broker, Options, Report, verify_export};
 use stentor::engine::{Budget, Engine, Local, LocalOptions};
 use stentor::fs::{Fs, MemoryFs};
-use stentor::ledger::{AckedSpan, Entry, State, Target, Via};
+use stentor::ledger::{Entry, SentSpan, State, Target, Via};
 use stentor::log::Recover;
 use stentor::model::{
     EventId, Filter, Headers, Name, NewEvent, Offset, Span, SubscriberId, SubscriberSettings, Timestamp,
@@ -117,7 +117,7 @@ fn state() -> State {
     let id = SubscriberId(0);
     let target = Target::Subscriber(SubscriberSettings::new(Filter::all()));
     let made = Entry::Made { id, name: Name::parse("name", "a").unwrap(), target, cursor: Offset(105) };
-    let spans = vec![AckedSpan { span: Span::new(Offset(107), Offset(109)), attempts: 1 }];
+    let spans = vec![SentSpan { span: Span::new(Offset(107), Offset(109)), attempts: 1 }];
     let acked = Entry::Acked { id, spans, via: Via::WebSocket, status: None, latency_ms: None };
     state.apply(&made, Timestamp(1));
     state.apply(&acked, Timestamp(2));

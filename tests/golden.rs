@@ -12,7 +12,7 @@ use std::time::Duration;
 use stentor::clock::{Clock, Random};
 use stentor::engine::{Engine, Local, LocalOptions};
 use stentor::fs::MemoryFs;
-use stentor::ledger::{AckedSpan, ConnectorSecrets, Entry, Recorded, SigningSecret, State, Target, Vault, Via};
+use stentor::ledger::{ConnectorSecrets, Entry, Recorded, SentSpan, SigningSecret, State, Target, Vault, Via};
 use stentor::model::{
     ConnectorSettings, EventId, Filter, GiveUp, Headers, Name, NewEvent, Offset, Span, SubscriberId,
     SubscriberSettings, Timestamp,
@@ -77,7 +77,7 @@ fn entries() -> Vec<Entry> {
         Entry::Changed { id, target, from: Offset(1) },
         Entry::Acked {
             id,
-            spans: vec![AckedSpan { span: span(0, 300), attempts: 1 }, AckedSpan { span: span(300, 301), attempts: 2 }],
+            spans: vec![SentSpan { span: span(0, 300), attempts: 1 }, SentSpan { span: span(300, 301), attempts: 2 }],
             via: Via::Connector,
             status: Some(204),
             latency_ms: Some(12),
@@ -93,7 +93,7 @@ fn entries() -> Vec<Entry> {
             reason: reason.clone(),
         },
         Entry::Dead { id, offset: Offset(5), attempts: 3, status: None, reason: reason.clone() },
-        Entry::Skipped { id, spans: vec![span(6, 7)], reason },
+        Entry::Skipped { id, spans: vec![SentSpan { span: span(6, 7), attempts: 1 }], reason },
         Entry::Sought { id, cursor: Offset(2) },
         Entry::Paused { id, reason: None },
         Entry::Resumed { id },

@@ -10,7 +10,7 @@ use stentor::broker::{Broker, Options, ReceiptQuery};
 use stentor::deliver::Delivery;
 use stentor::engine::{Engine, Local, LocalOptions, RetentionLimits};
 use stentor::fs::{Choices, Fault, Fs, MemoryFs};
-use stentor::ledger::{AckedSpan, Entry, State, Target, Via};
+use stentor::ledger::{Entry, SentSpan, State, Target, Via};
 use stentor::model::{
     EventId, Filter, Headers, Kind, Name, NewEvent, Offset, Place, Span, SubscriberId, SubscriberSettings, Timestamp,
 };
@@ -41,7 +41,7 @@ async fn acked_one_by_one() -> (MemoryFs, Local) {
     let (id, ticket) = engine.record_new(Box::new(made)).unwrap();
     ticket.durable().await.unwrap();
     for n in 0..100 {
-        let spans = vec![AckedSpan { span: Span::one(Offset(n)), attempts: 1 }];
+        let spans = vec![SentSpan { span: Span::one(Offset(n)), attempts: 1 }];
         let entry = Entry::Acked { id, spans, via: Via::WebSocket, status: None, latency_ms: None };
         engine.record(vec![entry]).unwrap().durable().await.unwrap();
     }

@@ -803,7 +803,7 @@ impl World {
                 let (id, spans): (u64, Vec<Span>) = match recorded.entry {
                     Entry::Acked { id, spans, .. } => (id.0, spans.iter().map(|acked| acked.span).collect()),
                     Entry::Dead { id, offset, .. } => (id.0, vec![Span::one(offset)]),
-                    Entry::Skipped { id, spans, .. } => (id.0, spans),
+                    Entry::Skipped { id, spans, .. } => (id.0, spans.iter().map(|sent| sent.span).collect()),
                     Entry::Sought { id, cursor } => {
                         words.insert(id.0, Spans::new());
                         words.entry(id.0).or_default().insert(Span::new(Offset::ZERO, cursor));

@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
 use stentor::engine::{AppendError, Budget, Engine, Local, RetentionLimits};
 use stentor::fs::{Choices, Fault, MemoryFs};
-use stentor::ledger::{AckedSpan, Entry, Target, Via};
+use stentor::ledger::{SentSpan, Entry, Target, Via};
 use stentor::log::{Failure, Ticket};
 use stentor::model::{
     EventId, Filter, Headers, Name, NewEvent, Offset, Span, SubscriberId, SubscriberSettings, Timestamp,
@@ -211,7 +211,7 @@ impl Run {
                 let from = self.model.cursors[0].max(self.model.start);
                 let to = (from + u64::from(upto) % 8).min(end);
                 if to > from && !self.model.ledger_poisoned {
-                    let spans = vec![AckedSpan { span: Span::new(Offset(from), Offset(to)), attempts: 1 }];
+                    let spans = vec![SentSpan { span: Span::new(Offset(from), Offset(to)), attempts: 1 }];
                     let entry = Entry::Acked { id: WHO, spans, via: Via::WebSocket, status: None, latency_ms: None };
                     self.record(entry, to);
                 }

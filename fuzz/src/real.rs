@@ -6,7 +6,7 @@ use std::time::Duration;
 use stentor::clock::{Clock, Random};
 use stentor::engine::{Engine, Local, LocalOptions};
 use stentor::fs::MemoryFs;
-use stentor::ledger::{AckedSpan, Entry, Target, Via};
+use stentor::ledger::{SentSpan, Entry, Target, Via};
 use stentor::log::Recover;
 use stentor::model::{
     EventId, Filter, Headers, Name, NewEvent, Offset, Span, SubscriberId, SubscriberSettings, Timestamp,
@@ -61,7 +61,7 @@ pub fn entries() -> Vec<Entry> {
     let target =
         || Target::Subscriber(SubscriberSettings::new(Filter::parse(&["key.*", "$stentor.**"]).expect("patterns")));
     let reason = || "answered 503".to_owned();
-    let acked = |from, to| vec![AckedSpan { span: span(from, to), attempts: 1 }];
+    let acked = |from, to| vec![SentSpan { span: span(from, to), attempts: 1 }];
     let (failing_for, wait) = (std::time::Duration::from_secs(1), std::time::Duration::from_secs(1));
     let (next_attempt, status) = (Timestamp(2_000_000), Some(503));
     vec![
@@ -70,7 +70,7 @@ pub fn entries() -> Vec<Entry> {
         Entry::Changed { id, target: target(), from: Offset(3) },
         Entry::Failed { id, offset: Offset(3), attempts: 2, failing_for, next_attempt, wait, status, reason: reason() },
         Entry::Dead { id, offset: Offset(3), attempts: 3, status: None, reason: reason() },
-        Entry::Skipped { id, spans: vec![span(4, 5)], reason: reason() },
+        Entry::Skipped { id, spans: acked(4, 5), reason: reason() },
         Entry::Acked { id, spans: acked(6, 8), via: Via::Connector, status: Some(204), latency_ms: Some(12) },
         Entry::Sought { id, cursor: Offset(2) },
         Entry::Paused { id, reason: Some(reason()) },

@@ -151,10 +151,11 @@ impl Window {
         self.floor
     }
 
-    /// New patterns hold from the floor on: open events that `matches` refuses are forgotten and given back.
-    pub fn change_patterns(&mut self, matches: impl Fn(Offset) -> bool) -> Vec<Offset> {
-        let gone: Vec<Offset> = self.open.keys().copied().filter(|offset| !matches(*offset)).collect();
-        for offset in &gone {
+    /// New patterns hold from the floor on: open events that `matches` refuses are forgotten and given back, with their sends.
+    pub fn change_patterns(&mut self, matches: impl Fn(Offset) -> bool) -> Vec<(Offset, u32)> {
+        let gone = self.open.iter().filter(|(offset, _)| !matches(**offset));
+        let gone: Vec<(Offset, u32)> = gone.map(|(offset, open)| (*offset, open.attempts)).collect();
+        for (offset, _) in &gone {
             self.remove(*offset);
             self.done.insert(Span::one(*offset));
         }

@@ -50,7 +50,7 @@ pub(super) async fn show(
     Ok(axum::Json(render::connector(&view)))
 }
 
-/// Connectors by name, without `lag`.
+/// Connectors by name.
 #[utoipa::path(get, path = "/v1/connectors", operation_id = "connectors", tag = "connectors", params(Page),
     responses((status = 200, description = "a page", body = Connectors), BadQuery))]
 pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<axum::Json<Value>, Problem> {

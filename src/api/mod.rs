@@ -29,6 +29,7 @@ mod router;
 mod segment;
 mod server;
 mod sse;
+mod starting;
 mod subscribers;
 mod ws;
 

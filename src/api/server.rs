@@ -2,7 +2,7 @@
 
 use super::held::Held;
 use super::places::{Crowded, Places};
-use super::refuse;
+use super::{refuse, starting};
 use crate::clock;
 use crate::metrics::{Ingress, Word};
 use axum::Router;
@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +30,7 @@ const HEADERS: Duration = Duration::from_secs(10);
 /// How often a peer over HTTP/2 must show that it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// How long accepting pauses when the machine is out of files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const HELD_BACK: Duration = Duration::from_millis(100);
 
 /// How connections are taken.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +66,11 @@ impl Server {
         self.listener.local_addr()
     }
 
+    /// Says to everyone who asks that the broker is starting, until it is dropped.
+    pub async fn starting(&self) -> Infallible {
+        starting::answer(&self.listener).await
+    }
+
     /// Serves until `draining` is cancelled and every connection has ended, or the drain time is over.
     /// `streams` are what outlives its request, WebSockets above all; `counted` is told of connections.
     pub async fn serve(self, router: Router, draining: CancellationToken, streams: TaskTracker, counted: Ingress) {
@@ -81,7 +87,7 @@ impl Server {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be taken");
-                    clock::sleep(ACCEPT_PAUSE).await;
+                    clock::sleep(HELD_BACK).await;
                     continue;
                 }
             };
@@ -112,7 +118,7 @@ impl Server {
     }
 }
 
-async fn connection(held: Held, router: Router, draining: CancellationToken) {
+pub(super) async fn connection(held: Held, router: Router, draining: CancellationToken) {
     // A look at the first byte, not at readiness: a fresh socket is taken for ready until it was tried.
     let first_byte = clock::within(FIRST_BYTE, held.stream.peek(&mut [0])).await;
     if held.stream.set_nodelay(true).is_err() || !matches!(first_byte, Some(Ok(1..))) {

@@ -248,20 +248,17 @@ impl Stream {
     /// Shows that the stream lives, and how far it is.
     fn progress(&mut self) {
         self.tick = Instant::now() + TICK;
-        if !self.advance() {
-            self.block(":\n");
-        }
+        self.advance();
+        self.block(":\n");
     }
 
-    /// Moves the client's last event id over what does not match. Tells whether it moved.
-    fn advance(&mut self) -> bool {
+    /// Moves the client's last event id over what does not match.
+    fn advance(&mut self) {
         let position = self.feed.position();
-        let further = position > self.told;
-        if further {
+        if position > self.told {
             self.told = position;
             self.block(&id(position));
         }
-        further
     }
 
     fn block(&mut self, lines: &str) {

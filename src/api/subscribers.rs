@@ -81,7 +81,7 @@ pub(super) async fn list(State(api): State<Api>, uri: Uri) -> Result<axum::Json<
     listed(&api, &uri, None, "subscribers").await
 }
 
-/// A page of names; `next` is the last of them.
+/// A page of names; `next` is the last of them. Of one kind with `lag`.
 pub(super) async fn listed(
     api: &Api,
     uri: &Uri,
@@ -96,9 +96,20 @@ pub(super) async fn listed(
     api.broker.registry().settle_all().await;
     let views = api.broker.registry().views(kind);
     let mut behind = views.iter().filter(|view| after.as_ref().is_none_or(|after| view.name > *after));
-    let page: Vec<Value> = behind.by_ref().take(limit).map(render::subscriber).collect();
-    let next = behind.next().and(page.last()).and_then(|last| last.get("name")).cloned();
-    Ok(axum::Json(json!({member: page, "next": next})))
+    let page: Vec<_> = behind.by_ref().take(limit).collect();
+    let next = behind.next().and(page.last()).map(|last| &last.name);
+    let mut shown: Vec<Value> = Vec::new();
+    for view in page.iter().copied() {
+        let Some(kind) = kind else {
+            shown.push(render::subscriber(view));
+            continue;
+        };
+        // With `lag`, which is a count for each. Who is gone by now is left out.
+        if let Ok(view) = api.broker.registry().view(kind, &view.name).await {
+            shown.push(render::subscriber(&view));
+        }
+    }
+    Ok(axum::Json(json!({member: shown, "next": next})))
 }
 
 /// Forgets a subscriber.

@@ -376,7 +376,7 @@ fn receipts_of(entry: &Entry) -> Vec<Row> {
         }],
         Entry::Skipped { id, spans, reason } => spans
             .iter()
-            .map(|span| Row { reason: Some(reason.clone()), ..row(id, *span, Outcome::Skipped, 0) })
+            .map(|sent| Row { reason: Some(reason.clone()), ..row(id, sent.span, Outcome::Skipped, sent.attempts) })
             .collect(),
         Entry::Resent { id, offset, replay, attempts, status, latency_ms, failure } => {
             let outcome = if failure.is_some() { Outcome::Dead } else { Outcome::Acked };

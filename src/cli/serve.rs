@@ -35,6 +35,7 @@ pub(super) async fn run(serve: Serve) -> Outcome {
         opened = Box::pin(Broker::open(config.broker())) => opened?,
         // Nothing was promised yet, so there is nothing to wait for.
         () = signals.end() => return Ok(()),
+        never = server.starting() => match never {},
     };
     let draining = CancellationToken::new();
     let streams = TaskTracker::new();

@@ -30,7 +30,7 @@ pub struct Received {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_base64: Option<String>,
     /// How often it was sent; absent the first time.
-    #[serde(default = "one")]
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub attempt: u32,
 }
 
@@ -41,6 +41,11 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<B
 
 fn one() -> u32 {
     1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_one(attempt: &u32) -> bool {
+    *attempt == 1
 }
 
 impl Received {

@@ -7,7 +7,7 @@ use super::session::Ending;
 use super::subscription::{Inner, Subscription};
 use crate::ack::Window;
 use crate::clock::Instant;
-use crate::ledger::{ConnectorSecrets, Entry, SigningSecret, Target};
+use crate::ledger::{ConnectorSecrets, Entry, SentSpan, SigningSecret, Target};
 use crate::log::Ticket;
 use crate::model::{Kind, Name, Offset, Place, Span, SubscriberId, SubscriberSettings};
 use std::sync::Arc;
@@ -150,7 +150,8 @@ impl Registry {
             if *inner.filter != *filter {
                 let gone =
                     inner.window.change_patterns(|offset| self.engine().first_match(&filter, offset) == Some(offset));
-                let spans: Vec<Span> = gone.into_iter().map(Span::one).collect();
+                let spans: Vec<SentSpan> =
+                    gone.into_iter().map(|(offset, attempts)| SentSpan { span: Span::one(offset), attempts }).collect();
                 if !spans.is_empty() {
                     let reason = "no longer asked for".to_owned();
                     entries.push(Entry::Skipped { id: subscription.id, spans, reason });

@@ -6,7 +6,7 @@ use super::settle::Dirty;
 use crate::ack::{Acked, Window};
 use crate::clock::Instant;
 use crate::engine::Engine;
-use crate::ledger::{AckedSpan, Entry, Subscriber, Via};
+use crate::ledger::{Entry, SentSpan, Subscriber, Via};
 use crate::log::{Failure, Ticket};
 use crate::model::{Filter, Name, Offset, Span, SubscriberId};
 use parking_lot::Mutex;
@@ -38,6 +38,8 @@ pub(super) struct Inner {
     pub(super) seeks: u64,
     /// Counts sessions: only the newest one's words count.
     pub(super) generation: u64,
+    /// The newest session, ended or not, when acks were last lost on their way into the ledger.
+    pub(super) lost: Option<u64>,
     pub(super) live: Option<Live>,
     /// How the newest session listens, or listened.
     pub(super) via: Via,
@@ -71,6 +73,7 @@ impl Subscription {
             expires,
             seeks: 0,
             generation: 0,
+            lost: None,
             live: None,
             via: Via::Http,
             quiet_since: Instant::now(),
@@ -248,11 +251,13 @@ impl Subscription {
     /// Waits until everything that this session acknowledged is durable.
     ///
     /// # Errors
-    /// The ledger did not keep it; or the session is over, and then nobody knows.
+    /// The ledger did not keep it; or it lost something since, and then nobody knows.
     pub async fn confirmed(&self, generation: u64) -> Result<(), AckRefused> {
         self.settled().await;
         self.release()?;
-        if self.inner.lock().generation == generation { Ok(()) } else { Err(AckRefused::Over) }
+        // That the session is over takes nothing back: only what is lost does.
+        let lost = self.inner.lock().lost.is_some_and(|lost| lost >= generation);
+        if lost { Err(AckRefused::Over) } else { Ok(()) }
     }
 
     /// Gives room back for what is durable by now; says what failed.
@@ -308,6 +313,7 @@ impl Subscription {
         inner.taken = 0;
         inner.on_the_way.clear();
         inner.deleted = false;
+        inner.lost = Some(inner.generation);
         inner.end_session(Ending::Failed);
     }
 
@@ -378,10 +384,10 @@ impl Inner {
         let (settled, events) = self.window.take_settled();
         self.taken += events;
         let via = self.via;
-        let spans: Vec<AckedSpan> =
-            settled.into_iter().map(|Acked { span, attempts }| AckedSpan { span, attempts }).collect();
+        let spans: Vec<SentSpan> =
+            settled.into_iter().map(|Acked { span, attempts }| SentSpan { span, attempts }).collect();
         let latency_ms = latency.map(|latency| u32::try_from(latency.as_millis()).unwrap_or(u32::MAX));
-        let entry = |spans: &[AckedSpan]| Entry::Acked { id, spans: spans.to_vec(), via, status, latency_ms };
+        let entry = |spans: &[SentSpan]| Entry::Acked { id, spans: spans.to_vec(), via, status, latency_ms };
         let mut entries: Vec<Entry> = spans.chunks(SPANS_IN_AN_ENTRY).map(entry).collect();
         // The word about what it cannot have any more ends the telling of it.
         entries.extend(self.window.take_answered().map(|span| Entry::Told { id, span }));

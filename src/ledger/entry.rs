@@ -47,7 +47,7 @@ pub enum Entry {
         /// Who.
         id: SubscriberId,
         /// Which offsets, those that do not match among them.
-        spans: Vec<AckedSpan>,
+        spans: Vec<SentSpan>,
         /// How it listens.
         via: Via,
         /// The status of an endpoint's answer.
@@ -92,7 +92,7 @@ pub enum Entry {
         /// Whose.
         id: SubscriberId,
         /// Which.
-        spans: Vec<Span>,
+        spans: Vec<SentSpan>,
         /// Why.
         reason: String,
     },
@@ -189,12 +189,12 @@ impl std::fmt::Debug for Sealed {
     }
 }
 
-/// Offsets acknowledged after the same number of attempts.
+/// Offsets that ended after the same number of attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AckedSpan {
+pub struct SentSpan {
     /// The offsets.
     pub span: Span,
-    /// Sends until the ack.
+    /// Sends until then.
     pub attempts: u32,
 }
 
@@ -273,7 +273,7 @@ impl Entry {
     pub fn proves(&self) -> Option<Offset> {
         match self {
             Entry::Acked { spans, .. } => spans.iter().map(|acked| acked.span.to).max(),
-            Entry::Skipped { spans, .. } => spans.iter().map(|span| span.to).max(),
+            Entry::Skipped { spans, .. } => spans.iter().map(|sent| sent.span.to).max(),
             Entry::Failed { offset, .. } | Entry::Dead { offset, .. } | Entry::Resent { offset, .. } => {
                 Some(offset.next())
             }

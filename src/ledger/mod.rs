@@ -13,7 +13,7 @@ mod store;
 mod target;
 mod vault;
 
-pub use entry::{AckedSpan, Entry, Outcome, Sealed, Via};
+pub use entry::{Entry, Outcome, Sealed, SentSpan, Via};
 pub use error::LedgerError;
 pub use mend::accept_loss;
 pub use secrets::{ConnectorSecrets, SigningSecret, TooManySecrets};

@@ -269,7 +269,7 @@ fn happened(subscriber: &mut Subscriber, entry: &Entry, time: Timestamp) {
                 subscriber.failures_in_row = subscriber.failures_in_row.saturating_add(1);
             }
         }
-        Entry::Skipped { spans, .. } => spans.iter().for_each(|span| subscriber.finish(*span)),
+        Entry::Skipped { spans, .. } => spans.iter().for_each(|sent| subscriber.finish(sent.span)),
         Entry::Sought { cursor, .. } => {
             // What is delivered from here on is delivered under the patterns in force now.
             let channels = subscriber.channels().clone();
@@ -315,7 +315,7 @@ fn retry_now(subscriber: &mut Subscriber, time: Timestamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{AckedSpan, Via};
+    use crate::ledger::{SentSpan, Via};
     use crate::model::SubscriberSettings;
 
     fn made(id: u64, name: &str) -> Entry {
@@ -344,7 +344,7 @@ mod tests {
         let span = Span::new(Offset(from), Offset(to));
         Entry::Acked {
             id: SubscriberId(id),
-            spans: vec![AckedSpan { span, attempts: 1 }],
+            spans: vec![SentSpan { span, attempts: 1 }],
             via: Via::WebSocket,
             status: None,
             latency_ms: None,

@@ -56,9 +56,6 @@ impl SubscriberSettings {
         if self.ack_timeout < limits::MIN_ACK_TIMEOUT || self.ack_timeout > limits::MAX_ACK_TIMEOUT {
             return Err(Invalid::new("ack_timeout", "must be 100ms to 24h"));
         }
-        if self.expires.is_some_and(|expires| expires < self.ack_timeout) {
-            return Err(Invalid::new("expires", "must not be shorter than ack_timeout"));
-        }
         Ok(())
     }
 }

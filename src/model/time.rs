@@ -29,15 +29,47 @@ impl Timestamp {
         self.0 / 1_000_000
     }
 
-    /// Reads RFC 3339 with any offset from UTC.
+    /// Reads RFC 3339 (section 5.6) with any offset from UTC. Digits behind the microseconds count as one more of
+    /// them, so that nothing at or after the time said lies before what is read; before 1970 is 1970.
     ///
     /// # Errors
-    /// Text that is no RFC 3339 time, or one before 1970.
+    /// Text that is no RFC 3339 time.
     pub fn parse(field: &'static str, text: &str) -> Result<Self, Invalid> {
         let bad = || Invalid::new(field, format!("'{text}' is not a time; write RFC 3339, as in 2026-11-21T21:36:33Z"));
+        // The library takes more of ISO 8601 than RFC 3339 does.
+        if !is_rfc_3339(text.as_bytes()) {
+            return Err(bad());
+        }
         let at: jiff::Timestamp = text.parse().map_err(|_| bad())?;
-        u64::try_from(at.as_microsecond()).map(Self).map_err(|_| bad())
+        let micros = at.as_nanosecond().max(0) as u128;
+        u64::try_from(micros.div_ceil(1_000)).map(Self).map_err(|_| bad())
     }
+}
+
+/// Whether a text has the shape `date-time` of RFC 3339; its numbers may still be out of range.
+fn is_rfc_3339(text: &[u8]) -> bool {
+    const UP_TO_SECONDS: &[u8] = b"dddd-dd-ddTdd:dd:dd";
+    const OFFSET: &[u8] = b"dd:dd";
+    let fits = |text: &[u8], shape: &[u8]| {
+        text.len() == shape.len()
+            && text.iter().zip(shape).all(|(byte, shape)| match shape {
+                b'd' => byte.is_ascii_digit(),
+                letter => byte.eq_ignore_ascii_case(letter),
+            })
+    };
+    let Some((start, rest)) = text.split_at_checked(UP_TO_SECONDS.len()) else { return false };
+    let decimals = rest.strip_prefix(b".").map(|rest| rest.iter().take_while(|byte| byte.is_ascii_digit()).count());
+    let zone = match decimals {
+        None => rest,
+        Some(0) => return false,
+        Some(decimals) => rest.get(1 + decimals..).unwrap_or_default(),
+    };
+    let zoned = match zone {
+        [b'Z' | b'z'] => true,
+        [b'+' | b'-', offset @ ..] => fits(offset, OFFSET),
+        _ => false,
+    };
+    fits(start, UP_TO_SECONDS) && zoned
 }
 
 /// `2026-11-21T21:36:33.123456Z`, always with six decimals.
@@ -71,6 +103,30 @@ mod tests {
             let theirs = jiff::Timestamp::from_microsecond(i64::try_from(micros).unwrap()).unwrap();
             assert_eq!(ours, format!("{theirs:.6}"));
             assert_eq!(Timestamp::parse("time", &ours).unwrap(), Timestamp(micros));
+        }
+    }
+
+    #[test]
+    fn a_time_is_read_as_rfc_3339_has_it_and_as_nothing_more() {
+        let read = |text| Timestamp::parse("time", text).map(|time| time.0).ok();
+        assert_eq!(read("1970-01-01T01:00:00.000001+01:00"), Some(1));
+        assert_eq!(read("1970-01-01t00:00:00.0000011z"), Some(2), "what is not before the time said");
+        assert_eq!(read("0001-01-01T00:00:00Z"), Some(0));
+        for none in [
+            "2020-01-01T00:00Z",
+            "2020-01-01T00:00:00+0530",
+            "2020-01-01T00:00:00+05",
+            "20200101T000000Z",
+            "2020-01-01T00:00:00,5Z",
+            "2020-01-01T00:00:00.Z",
+            "2020-01-01T00:00:00Z[UTC]",
+            "+002020-01-01T00:00:00Z",
+            "2020-01-01T00:00:00",
+            "2020-13-01T00:00:00Z",
+            "2020-01-01 00:00:00Z",
+            "",
+        ] {
+            assert_eq!(read(none), None, "{none}");
         }
     }
 }

@@ -8,7 +8,7 @@ import uuid
 
 import pytest
 
-from asking import JSON, ask, shared, word  # noqa: F401
+from asking import JSON
 from endpoint import endpoint
 from harness import eventually
 from sse import stream

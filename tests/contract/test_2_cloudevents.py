@@ -5,7 +5,6 @@ import json
 import pytest
 import websockets
 
-from asking import ask, shared, word  # noqa: F401
 
 STRUCTURED, BATCHED = "application/cloudevents+json", "application/cloudevents-batch+json"
 DATA = {"n": 1}

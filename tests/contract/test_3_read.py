@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 
-from asking import ask, asking, old, shared, word, worn  # noqa: F401
+from asking import asking
 
 MIB = 1 << 20
 

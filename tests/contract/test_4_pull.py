@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from asking import ask, asking, shared, word  # noqa: F401
+from asking import asking
 from faults import Fault
 from harness import call, eventually
 from sse import stream
@@ -194,7 +194,6 @@ async def test_where_no_session_lives_an_ack_without_one_is_the_last_ones(ask, w
     assert await ask.ack(word, offset=first + 1) == first + 2
 
 
-@pytest.mark.xfail(strict=True, reason="it is written down, and answered 409 all the same")
 async def test_an_ack_that_was_taken_is_answered_with_the_cursor_though_its_session_ends_meanwhile(broker, tmp_path):
     async with asking(broker) as ask:
         await ask.put("worker", channels=["a"])

@@ -7,7 +7,7 @@ import hmac
 import json
 import time
 
-from asking import ask, asking, shared, word  # noqa: F401
+from asking import asking
 from endpoint import endpoint
 from harness import eventually
 from sse import stream

@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from asking import ask, asking, old, shared, word, worn  # noqa: F401
+from asking import asking
 from endpoint import endpoint
 from harness import eventually
 from sse import stream

@@ -44,8 +44,8 @@ async def test_an_ack_may_name_any_offset_up_to_the_highest_delivered_matching_o
         assert await client.acked(offset=3) == 5
 
 
-async def test_an_ack_may_name_an_offset_that_was_told_as_a_gap(worn):
-    async with listen(worn, subscriber="late", window=1) as client:
+async def test_an_ack_may_name_an_offset_that_was_told_as_a_gap(halved):
+    async with listen(halved, subscriber="late", window=1) as client:
         await client.expect("subscribed")
         assert await client.frame() == {"op": "gap", "from": 0, "to": 4}
         assert await client.events(1) == [4]

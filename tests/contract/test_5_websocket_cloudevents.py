@@ -68,8 +68,8 @@ async def test_who_offers_both_gets_the_first_that_the_broker_knows(broker):
         assert client.socket.subprotocol == "stentor.v1.json"
 
 
-async def test_offsets_that_retention_took_are_told_there_as_an_event_of_the_brokers_own(worn):
-    async with listen(worn, CLOUDEVENTS, channels="old.*", **{"from": 0}) as client:
+async def test_offsets_that_retention_took_are_told_there_as_an_event_of_the_brokers_own(halved):
+    async with listen(halved, CLOUDEVENTS, channels="old.*", **{"from": 0}) as client:
         frame = await client.frame()
         assert (frame["specversion"], frame["type"], frame["data"]) == ("1.0", "$stentor.gap", {"from": 0, "to": 4})
         assert (await client.frame())["data"]["n"] == 4

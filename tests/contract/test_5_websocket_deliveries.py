@@ -184,8 +184,8 @@ async def test_a_replay_during_publishing_has_neither_hole_nor_repeat_and_one_ca
 
 
 @pytest.mark.parametrize("batch", [{}, {"batch": 100}], ids=["single", "batch"])
-async def test_gap_comes_for_offsets_that_retention_took_in_their_place(worn, batch):
-    async with listen(worn, channels="old.*", **{"from": 0}, **batch) as client:
+async def test_gap_comes_for_offsets_that_retention_took_in_their_place(halved, batch):
+    async with listen(halved, channels="old.*", **{"from": 0}, **batch) as client:
         assert await client.frame() == {"op": "subscribed", "channels": ["old.*"], "cursor": 0, "end": 8}
         assert await client.frame() == {"op": "gap", "from": 0, "to": 4}
         if batch:
@@ -198,19 +198,19 @@ async def test_gap_comes_for_offsets_that_retention_took_in_their_place(worn, ba
         assert await client.frame() == {"op": "caught_up", "end": 8}
 
 
-async def test_reading_below_the_start_begins_at_the_start_and_the_gap_is_told_from_there(worn):
-    async with listen(worn, channels="old.*", **{"from": 2}) as client:
+async def test_reading_below_the_start_begins_at_the_start_and_the_gap_is_told_from_there(halved):
+    async with listen(halved, channels="old.*", **{"from": 2}) as client:
         await client.expect("subscribed")
         assert await client.frame() == {"op": "gap", "from": 2, "to": 4}
         assert await client.events(4) == [4, 5, 6, 7]
-    async with listen(worn, channels="old.*", **{"from": "earliest"}) as client:
+    async with listen(halved, channels="old.*", **{"from": "earliest"}) as client:
         assert (await client.expect("subscribed"))["cursor"] == 4
         assert await client.events(4) == [4, 5, 6, 7], "from the start on nothing is missing"
 
 
-async def test_a_subscriber_is_told_what_retention_took_that_it_had_not_acknowledged(worn):
+async def test_a_subscriber_is_told_what_retention_took_that_it_had_not_acknowledged(halved):
     for attempt in (None, 2):
-        async with listen(worn, subscriber="late") as client:
+        async with listen(halved, subscriber="late") as client:
             assert await client.frame() == {
                 "op": "subscribed", "channels": ["old.*"], "subscriber": "late", "cursor": 4, "end": 8}
             assert await client.frame() == {"op": "gap", "from": 0, "to": 4}, "until it has acknowledged"
@@ -219,7 +219,7 @@ async def test_a_subscriber_is_told_what_retention_took_that_it_had_not_acknowle
             await client.expect("caught_up")
             if attempt:
                 assert await client.acked(offset=3) == 4, "a gap can be acknowledged as an event can"
-    async with listen(worn, subscriber="late") as client:
+    async with listen(halved, subscriber="late") as client:
         await client.expect("subscribed")
         assert await client.events(4) == [4, 5, 6, 7]
 

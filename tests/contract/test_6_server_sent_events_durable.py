@@ -173,18 +173,18 @@ async def test_a_session_that_is_taken_over_gets_taken_over_retry_30000_and_the_
                 assert [event["offset"] for event in await newer.events(1)] == [0]
 
 
-async def test_a_subscriber_is_told_what_retention_took_and_comes_back_from_behind_it(worn):
+async def test_a_subscriber_is_told_what_retention_took_and_comes_back_from_behind_it(halved):
     async with http() as session:
-        async with stream(session, worn, subscriber="late") as events:
+        async with stream(session, halved, subscriber="late") as events:
             await events.block()
             block = await events.block()
             assert block == {"event": "gap", "data": '{"from":0,"to":4}'}, "a named event without an id"
             assert [event["offset"] for event in await events.events(4)] == [4, 5, 6, 7]
             last = events.last
-        async with stream(session, worn, subscriber="late", last=last) as events:
+        async with stream(session, halved, subscriber="late", last=last) as events:
             assert await events.block() == {"id": "7", "retry": "2000"}
             assert await events.block() == {"event": "caught_up", "data": '{"end":8}'}
-    assert (await subscriber(worn, "late"))["cursor"] == 8
+    assert (await subscriber(halved, "late"))["cursor"] == 8
 
 
 @pytest.mark.parametrize("was_there", [True, False])

@@ -236,7 +236,6 @@ async def test_lag_counts_the_matching_events_that_are_not_taken(shared, session
     assert (one["lag"], one["cursor"], one["end"]) == (3, first, first + 4)
 
 
-@pytest.mark.xfail(strict=True, reason="the list of connectors leaves lag out, as the list of subscribers is told to")
 async def test_the_list_has_lag_too(shared, session, own):
     await put(session, shared, own, 201)
     _, page = await call(session, "GET", f"{shared.url}/v1/connectors", expect=200)

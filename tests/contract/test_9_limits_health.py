@@ -20,7 +20,6 @@ SMALL = {"STENTOR_SEGMENTS_EVENTS": "4KiB"}
 # 503
 
 
-@pytest.mark.xfail(strict=True, reason="it listens before it has opened its logs, but answers nobody until then")
 async def test_503_while_starting(brokers, session, tmp_path):
     broker = brokers().start()
     broker.stop()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use stentor::clock::{Clock, Random};
 use stentor::engine::{Engine, EngineError, Local, LocalOptions, Opened, RetentionLimits};
 use stentor::fs::{Fault, MemoryFs};
-use stentor::ledger::{AckedSpan, Entry, Target, Via};
+use stentor::ledger::{Entry, SentSpan, Target, Via};
 use stentor::model::{Filter, Name, Offset, Span, SubscriberId, SubscriberSettings, Timestamp};
 use tokio::runtime::Runtime;
 
@@ -157,7 +157,7 @@ impl Run {
         if span.is_empty() {
             return true;
         }
-        let spans = vec![AckedSpan { span, attempts: 1 }];
+        let spans = vec![SentSpan { span, attempts: 1 }];
         let entry = Entry::Acked { id: SubscriberId(0), spans, via: Via::WebSocket, status: None, latency_ms: None };
         self.moves_to(runtime, span.to.0, entry)
     }

@@ -69,7 +69,7 @@ pub(in crate::api) struct Connector {
     /// The lowest matching offset that is not acknowledged, or the end.
     cursor: Offset,
     end: Offset,
-    /// Matching events from the cursor on that are not acknowledged; not in lists.
+    /// Matching events from the cursor on that are not acknowledged; not among subscribers in a list.
     #[schema(nullable = false)]
     lag: Option<u64>,
     open: u64,
