@@ -1,10 +1,14 @@
 //! The log as NDJSON, for auditors: one event a line, gaps said, and a last line that says it is whole.
 
 use super::{Broker, Error};
-use crate::engine::{Budget, ReadHint};
-use crate::model::{Filter, Offset, Span};
+use crate::engine::{Budget, EngineError, Page, ReadHint};
+use crate::model::{Filter, Offset, Span, limits};
 use bytes::Bytes;
 use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+/// What is read at once: a block, however small its events are.
+const AHEAD: Budget = Budget { events: usize::MAX, bytes: limits::READ_BLOCK_BYTES };
 
 /// A running export. Memory stays bounded: a block is read when the last one was taken.
 pub struct Export {
@@ -12,7 +16,8 @@ pub struct Export {
     filter: Arc<Filter>,
     span: Span,
     at: Offset,
-    hint: ReadHint,
+    /// The page at `at`, on its way.
+    ahead: Option<JoinHandle<Result<Page, EngineError>>>,
     events: u64,
     finished: bool,
 }
@@ -26,7 +31,7 @@ impl Broker {
             filter: Arc::new(filter),
             at: span.from,
             span,
-            hint: None,
+            ahead: None,
             events: 0,
             finished: false,
         }
@@ -43,9 +48,15 @@ impl Export {
             return Ok(None);
         }
         while self.at < self.span.to {
-            let span = Span::new(self.at, self.span.to);
-            let page = self.broker.engine().read(span, &self.filter, Budget::SESSION, self.hint).await?;
-            (self.at, self.hint) = (page.next, page.hint);
+            let page = match self.ahead.take() {
+                Some(reading) => joined(reading).await?,
+                None => self.page(self.at, None).await?,
+            };
+            self.at = page.next;
+            if self.at < self.span.to {
+                // The next block is read and decoded while this one is written and sent.
+                self.ahead = Some(tokio::spawn(self.page(self.at, page.hint)));
+            }
             if let Some(gap) = page.gap {
                 let to = gap.to.min(self.span.to);
                 return Ok(Some(format!("{{\"gap\":{{\"from\":{},\"to\":{to}}}}}\n", gap.from).into()));
@@ -56,7 +67,7 @@ impl Export {
             self.events += page.events.len() as u64;
             let mut lines = Vec::with_capacity(page.events.iter().map(|event| event.weight()).sum());
             for event in &page.events {
-                lines.extend_from_slice(&event.json());
+                event.write_json(&mut lines);
                 lines.push(b'\n');
             }
             return Ok(Some(lines.into()));
@@ -65,6 +76,11 @@ impl Export {
         let Self { span, events, .. } = self;
         let last = format!("{{\"checkpoint\":null,\"from\":{},\"to\":{},\"events\":{events}}}\n", span.from, span.to);
         Ok(Some(last.into()))
+    }
+
+    fn page(&self, from: Offset, hint: ReadHint) -> impl Future<Output = Result<Page, EngineError>> + Send + use<> {
+        let (broker, filter, span) = (self.broker.clone(), Arc::clone(&self.filter), Span::new(from, self.span.to));
+        async move { broker.engine().read(span, &filter, AHEAD, hint).await }
     }
 
     /// Events given so far.
@@ -77,5 +93,13 @@ impl Export {
     #[must_use]
     pub fn position(&self) -> Offset {
         self.at
+    }
+}
+
+/// A panic over there is the caller's.
+async fn joined<R>(task: JoinHandle<R>) -> R {
+    match task.await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

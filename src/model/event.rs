@@ -128,6 +128,12 @@ impl Event {
         self.json.get_or_init(|| json::event(self, "{")).clone()
     }
 
+    /// Writes the event as JSON on one line, without keeping it.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        json::write_members(out, self);
+    }
+
     /// The WebSocket frame that delivers it first, made once and shared.
     #[must_use]
     pub fn frame(&self) -> Bytes {

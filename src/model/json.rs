@@ -17,20 +17,53 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
     }
 }
 
+/// Writes a number, with zeros before it up to `width` digits. Offsets and times stand in every event: going through
+/// the formatter for them was a fifth of an export.
+pub(super) fn write_number(out: &mut Vec<u8>, number: u64, width: usize) {
+    let mut digits = [b'0'; 20];
+    let (mut left, mut used) = (number, 0);
+    for digit in digits.iter_mut().rev() {
+        if left == 0 && used >= width.max(1) {
+            break;
+        }
+        *digit = b'0' + (left % 10) as u8;
+        left /= 10;
+        used += 1;
+    }
+    out.extend_from_slice(digits.get(digits.len() - used..).unwrap_or_default());
+}
+
 /// The event's members behind `opening`, which ends where the first member belongs.
 pub(super) fn event(event: &Event, opening: &str) -> Bytes {
     let mut out = Vec::with_capacity(opening.len() + event.payload.len() + 192);
-    let head = &event.head;
     out.extend_from_slice(opening.as_bytes());
-    write(&mut out, format_args!(r#""offset":{},"id":"#, event.offset));
+    write_members(&mut out, event);
+    out.into()
+}
+
+/// The event's members and the brace behind them.
+pub(super) fn write_members(out: &mut Vec<u8>, event: &Event) {
+    let head = &event.head;
+    out.extend_from_slice(br#""offset":"#);
+    write_number(out, event.offset.0, 1);
+    out.extend_from_slice(br#","id":"#);
     match &head.id {
-        super::EventId::Given(id) => write_string(&mut out, id),
-        made @ super::EventId::Made(_) => write(&mut out, format_args!("\"{made}\"")),
+        super::EventId::Given(id) => write_string(out, id),
+        super::EventId::Made(bytes) => {
+            out.push(b'"');
+            let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+            out.extend_from_slice(uuid::Uuid::from_bytes(*bytes).hyphenated().encode_lower(&mut text).as_bytes());
+            out.push(b'"');
+        }
     }
-    write(&mut out, format_args!(r#","channel":"{}","time":"{}""#, head.channel, event.time));
+    out.extend_from_slice(br#","channel":""#);
+    out.extend_from_slice(head.channel.as_str().as_bytes());
+    out.extend_from_slice(br#"","time":""#);
+    event.time.write(out);
+    out.push(b'"');
     if let Some(key) = &head.key {
         out.extend_from_slice(br#","key":"#);
-        write_string(&mut out, key.as_str());
+        write_string(out, key.as_str());
     }
     if !head.headers.is_empty() {
         out.extend_from_slice(br#","headers":{"#);
@@ -38,9 +71,9 @@ pub(super) fn event(event: &Event, opening: &str) -> Bytes {
             if n > 0 {
                 out.push(b',');
             }
-            write_string(&mut out, name);
+            write_string(out, name);
             out.push(b':');
-            write_string(&mut out, value);
+            write_string(out, value);
         }
         out.push(b'}');
     }
@@ -51,19 +84,18 @@ pub(super) fn event(event: &Event, opening: &str) -> Bytes {
         }
         Some(content_type) => {
             out.extend_from_slice(br#","content_type":"#);
-            write_string(&mut out, content_type);
-            write(&mut out, format_args!(r#","data_base64":"{}""#, STANDARD.encode(&event.payload)));
+            write_string(out, content_type);
+            write(out, format_args!(r#","data_base64":"{}""#, STANDARD.encode(&event.payload)));
         }
     }
     if let Some(signature) = &head.signature {
         out.extend_from_slice(br#","signature":{"key_id":"#);
-        write_string(&mut out, &signature.key_id);
+        write_string(out, &signature.key_id);
         out.extend_from_slice(br#","alg":"#);
-        write_string(&mut out, &signature.alg);
-        write(&mut out, format_args!(r#","value":"{}"}}"#, STANDARD.encode(&signature.value)));
+        write_string(out, &signature.alg);
+        write(out, format_args!(r#","value":"{}"}}"#, STANDARD.encode(&signature.value)));
     }
     out.push(b'}');
-    out.into()
 }
 
 fn write(out: &mut Vec<u8>, args: std::fmt::Arguments<'_>) {

@@ -1,6 +1,7 @@
 //! Wall-clock times as the contract shows them: RFC 3339, UTC, microseconds.
 
 use super::Invalid;
+use super::json::write_number;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -75,6 +76,15 @@ fn is_rfc_3339(text: &[u8]) -> bool {
 /// `2026-11-21T21:36:33.123456Z`, always with six decimals.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::with_capacity(27);
+        self.write(&mut text);
+        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl Timestamp {
+    /// Writes it as it is shown.
+    pub(super) fn write(self, out: &mut Vec<u8>) {
         // Days to date after Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms":
         // this stands in every frame, so it does not go through a calendar library.
         let (seconds, micros) = (self.0 / 1_000_000, self.0 % 1_000_000);
@@ -88,7 +98,19 @@ impl fmt::Display for Timestamp {
         let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
         let year = year_of_era + era * 400 + u64::from(month <= 2);
         let (hour, minute, second) = (day_seconds / 3_600, day_seconds / 60 % 60, day_seconds % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+        let behind = [
+            (year, 4, b'-'),
+            (month, 2, b'-'),
+            (day, 2, b'T'),
+            (hour, 2, b':'),
+            (minute, 2, b':'),
+            (second, 2, b'.'),
+            (micros, 6, b'Z'),
+        ];
+        for (number, width, separator) in behind {
+            write_number(out, number, width);
+            out.push(separator);
+        }
     }
 }
 

@@ -38,7 +38,7 @@ def prometheus(broker, folder):
     """One that scrapes the broker each second; gives its URL."""
     port = free_port()
     (folder / "prometheus.yml").write_text(json.dumps({
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+        "global": {"scrape_interval": "2s", "scrape_timeout": "2s"},
         "scrape_configs": [{"job_name": "stentor", "static_configs": [{"targets": [f"127.0.0.1:{broker.port}"]}]}],
     }))
     with open(folder / "prometheus.log", "wb") as log:
@@ -75,17 +75,22 @@ async def test_prometheus_takes_every_scrape_and_every_expression_of_the_board_h
         flowing = asyncio.ensure_future(traffic(session, broker))
         with prometheus(broker, tmp_path) as url:
 
+            async def ready():
+                with contextlib.suppress(OSError):
+                    async with session.get(f"{url}/-/ready") as answer:
+                        return answer.status == 200
+
             async def ask(path, **query):
-                with contextlib.suppress(ConnectionError, OSError):
-                    status, body = await call(session, "GET", f"{url}/api/v1/{path}", params=query)
-                    assert status == 200 and body["status"] == "success", f"{query}: {body}"
-                    return body["data"]
+                status, body = await call(session, "GET", f"{url}/api/v1/{path}", params=query)
+                assert status == 200 and body["status"] == "success", f"{query}: {body}"
+                return body["data"]
 
             async def scraped_for_a_while():
-                found = await ask("query", query="count_over_time(up[1m]) >= 8 and min_over_time(up[1m]) == 1")
+                found = await ask("query", query="count_over_time(up[1m]) >= 6 and min_over_time(up[1m]) == 1")
                 return found and found["result"]
 
             try:
+                await eventually(ready, within=60, what="Prometheus has started")
                 await eventually(scraped_for_a_while, within=60, every=0.2, what="every scrape is taken")
                 missing, count = [], 0
                 for title, expression in expressions():
