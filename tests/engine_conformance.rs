@@ -40,6 +40,67 @@ async fn read(engine: &dyn Engine, filter: &[&str], from: u64, to: u64) -> Vec<(
     seen
 }
 
+/// Every way of reading lines against every way of reading events.
+async fn lines_are_events(engine: &dyn Engine) {
+    for (patterns, from, to) in [(["**"], 0, 40), (["key.*"], 3, 39), (["user.*"], 7, 8), (["none"], 0, 40)] {
+        let filter = Arc::new(Filter::parse(&patterns).unwrap());
+        let span = Span::new(Offset(from), Offset(to));
+        let budget = Budget { events: 100, bytes: 1 << 20 };
+        let (mut at, mut expected) = (span.from, Vec::new());
+        while at < span.to {
+            let page = engine.read(Span::new(at, span.to), &filter, budget, None).await.unwrap();
+            for event in page.events {
+                event.write_json(&mut expected);
+                expected.push(b'\n');
+            }
+            at = page.next;
+        }
+        let (mut at, mut hint, mut text, mut events) = (span.from, None, Vec::new(), 0);
+        while at < span.to {
+            let lines = engine.read_lines(Span::new(at, span.to), &filter, hint).await.unwrap();
+            assert!(lines.next > at, "a read always gets on");
+            (at, hint, events) = (lines.next, lines.hint, events + lines.events);
+            text.extend(lines.text);
+        }
+        assert_eq!(String::from_utf8(text).unwrap(), String::from_utf8(expected.clone()).unwrap());
+        assert_eq!(events as usize, expected.iter().filter(|byte| **byte == b'\n').count());
+        assert_eq!(at, span.to);
+    }
+}
+
+async fn forty(engine: &dyn Engine) {
+    for n in 0..40u64 {
+        let channel = if n % 4 == 0 { "key.activated" } else { "user.17" };
+        let id = (n % 3 == 0).then(|| format!("id-{n}"));
+        let data = format!("[{n},\"{}\"]", "x".repeat(300));
+        engine.append(vec![event(channel, id.as_deref(), &data)]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn lines_are_the_events_as_json() {
+    each(async |engine| {
+        forty(&*engine).await;
+        lines_are_events(&*engine).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn lines_that_are_written_from_the_disk_are_those_of_its_events() {
+    for segment in [4_096, 1 << 20] {
+        let disk = Arc::new(MemoryFs::new());
+        let options = LocalOptions { event_segment_bytes: segment, fill_ahead: false, ..LocalOptions::new("data") };
+        let before = Local::open(disk.clone(), &options).unwrap().engine;
+        forty(&before).await;
+        before.close();
+        // What is in memory is what was appended in this life.
+        let after = Local::open(disk, &options).unwrap().engine;
+        assert!(after.recent(Offset(0)).is_none(), "it has to be read from the disk");
+        lines_are_events(&after).await;
+    }
+}
+
 #[tokio::test]
 async fn offsets_are_dense_and_reads_give_back_every_byte() {
     each(async |engine| {

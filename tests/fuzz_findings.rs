@@ -61,6 +61,11 @@ fn an_export_that_goes_back_or_out_of_its_range_is_not_clean() {
         let bad = format!("{event}\n{line}\n{last}\n");
         assert!(!checked(bad.as_bytes()).is_clean(), "{line}");
     }
+    let later = event.replace(":4,", ":5,");
+    let earlier = later.replace("T04", "T03");
+    let two = last.replace(r#""events":1"#, r#""events":2"#);
+    assert!(checked(format!("{event}\n{later}\n{two}\n").as_bytes()).is_clean(), "time may stand still");
+    assert!(!checked(format!("{event}\n{earlier}\n{two}\n").as_bytes()).is_clean(), "time does not go back");
     for last in [
         r#"{"checkpoint":null,"from":5,"to":9,"events":1}"#,
         r#"{"checkpoint":null,"from":0,"to":4,"events":1}"#,

@@ -1,14 +1,11 @@
 //! The log as NDJSON, for auditors: one event a line, gaps said, and a last line that says it is whole.
 
 use super::{Broker, Error};
-use crate::engine::{Budget, EngineError, Page, ReadHint};
-use crate::model::{Filter, Offset, Span, limits};
+use crate::engine::{EngineError, Lines, ReadHint};
+use crate::model::{Filter, Offset, Span};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
-
-/// What is read at once: a block, however small its events are.
-const AHEAD: Budget = Budget { events: usize::MAX, bytes: limits::READ_BLOCK_BYTES };
 
 /// A running export. Memory stays bounded: a block is read when the last one was taken.
 pub struct Export {
@@ -17,7 +14,7 @@ pub struct Export {
     span: Span,
     at: Offset,
     /// The page at `at`, on its way.
-    ahead: Option<JoinHandle<Result<Page, EngineError>>>,
+    ahead: Option<JoinHandle<Result<Lines, EngineError>>>,
     events: u64,
     finished: bool,
 }
@@ -61,16 +58,10 @@ impl Export {
                 let to = gap.to.min(self.span.to);
                 return Ok(Some(format!("{{\"gap\":{{\"from\":{},\"to\":{to}}}}}\n", gap.from).into()));
             }
-            if page.events.is_empty() {
-                continue;
+            if page.events > 0 {
+                self.events += page.events;
+                return Ok(Some(page.text.into()));
             }
-            self.events += page.events.len() as u64;
-            let mut lines = Vec::with_capacity(page.events.iter().map(|event| event.weight()).sum());
-            for event in &page.events {
-                event.write_json(&mut lines);
-                lines.push(b'\n');
-            }
-            return Ok(Some(lines.into()));
         }
         self.finished = true;
         let Self { span, events, .. } = self;
@@ -78,9 +69,9 @@ impl Export {
         Ok(Some(last.into()))
     }
 
-    fn page(&self, from: Offset, hint: ReadHint) -> impl Future<Output = Result<Page, EngineError>> + Send + use<> {
+    fn page(&self, from: Offset, hint: ReadHint) -> impl Future<Output = Result<Lines, EngineError>> + Send + use<> {
         let (broker, filter, span) = (self.broker.clone(), Arc::clone(&self.filter), Span::new(from, self.span.to));
-        async move { broker.engine().read(span, &filter, AHEAD, hint).await }
+        async move { broker.engine().read_lines(span, &filter, hint).await }
     }
 
     /// Events given so far.

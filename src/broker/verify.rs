@@ -6,7 +6,7 @@ use crate::codec::decode_event;
 use crate::fs::{Fs, Open, RealFs};
 use crate::ledger::{Entry, State};
 use crate::log::{Finding, LogKind, RecordKind, verify};
-use crate::model::{Offset, Span};
+use crate::model::{Offset, Span, Timestamp};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::io::BufRead;
@@ -124,6 +124,7 @@ pub fn verify_export(path: &Path, lines: impl BufRead, progress: &mut dyn FnMut(
     let mut leaves = Sha256::new();
     let mut next = Offset::ZERO;
     let mut first = None;
+    let mut latest = Timestamp(0);
     let mut last = false;
     let mut number = 0;
     for line in lines.lines() {
@@ -154,6 +155,10 @@ pub fn verify_export(path: &Path, lines: impl BufRead, progress: &mut dyn FnMut(
             }
             Ok(ExportedLine::Gap(span)) => Some(span),
             Ok(ExportedLine::Event(event)) => {
+                if event.time < latest {
+                    wrong.push(format!("its time {} lies before {latest}, that of an event before it", event.time));
+                }
+                latest = latest.max(event.time);
                 leaves.update(event.leaf());
                 report.events += 1;
                 Some(Span::one(event.offset))

@@ -7,7 +7,7 @@
 
 mod event;
 
-pub use event::{decode_event, encode_event};
+pub use event::{decode_event, encode_event, write_event_line};
 
 use bincode::Options;
 use serde::de::Deserialize;

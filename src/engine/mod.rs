@@ -11,7 +11,7 @@ mod page;
 pub use error::{AppendError, EngineError};
 pub use local::{Local, LocalOptions, Opened, RetentionLimits};
 pub use memory::Memory;
-pub use page::{Budget, ChannelInfo, Page, Placed, ReadHint};
+pub use page::{Budget, ChannelInfo, Lines, Page, Placed, ReadHint};
 
 use crate::ledger::{Entry, LedgerError, Recorded, State, Vault};
 use crate::log::{Damage, Failure, Ticket};
@@ -69,6 +69,14 @@ pub trait Engine: Send + Sync + 'static {
     /// Damage and the file system's; the same each time.
     async fn read(&self, span: Span, filter: &Arc<Filter>, budget: Budget, hint: ReadHint)
     -> Result<Page, EngineError>;
+
+    /// As [`Engine::read`], a block of events as lines of JSON.
+    ///
+    /// # Errors
+    /// As [`Engine::read`].
+    async fn read_lines(&self, span: Span, filter: &Arc<Filter>, hint: ReadHint) -> Result<Lines, EngineError> {
+        self.read(span, filter, Budget::BLOCK, hint).await.map(Lines::from)
+    }
 
     /// All events from `from` on that are in memory; `None` where some are not.
     fn recent(&self, from: Offset) -> Option<Vec<Arc<Event>>>;

@@ -27,6 +27,8 @@ pub struct Budget {
 impl Budget {
     /// What a session reads ahead.
     pub const SESSION: Budget = Budget { events: 1_024, bytes: limits::READ_BLOCK_BYTES };
+    /// What an export takes at once: a block, however small its events are.
+    pub const BLOCK: Budget = Budget { events: usize::MAX, bytes: limits::READ_BLOCK_BYTES };
 }
 
 /// How a reader goes on without a search.
@@ -43,6 +45,32 @@ pub struct Page {
     pub gap: Option<Span>,
     /// How to go on at `next` without a search.
     pub hint: ReadHint,
+}
+
+/// What one read for an export gave.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// Matching events as JSON, a line each, in order.
+    pub text: Vec<u8>,
+    /// How many.
+    pub events: u64,
+    /// As in [`Page`].
+    pub next: Offset,
+    /// As in [`Page`].
+    pub gap: Option<Span>,
+    /// As in [`Page`].
+    pub hint: ReadHint,
+}
+
+impl From<Page> for Lines {
+    fn from(page: Page) -> Self {
+        let mut text = Vec::with_capacity(page.events.iter().map(|event| event.weight()).sum());
+        for event in &page.events {
+            event.write_json(&mut text);
+            text.push(b'\n');
+        }
+        Self { text, events: page.events.len() as u64, next: page.next, gap: page.gap, hint: page.hint }
+    }
 }
 
 /// What is known of a channel.

@@ -1,6 +1,6 @@
 //! The event as JSON: the one object that stands in answers, frames, webhooks and exports.
 
-use super::Event;
+use super::{Event, Offset, Timestamp};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -41,61 +41,110 @@ pub(super) fn event(event: &Event, opening: &str) -> Bytes {
     out.into()
 }
 
-/// The event's members and the brace behind them.
-pub(super) fn write_members(out: &mut Vec<u8>, event: &Event) {
-    let head = &event.head;
-    out.extend_from_slice(br#""offset":"#);
-    write_number(out, event.offset.0, 1);
-    out.extend_from_slice(br#","id":"#);
-    match &head.id {
-        super::EventId::Given(id) => write_string(out, id),
-        super::EventId::Made(bytes) => {
-            out.push(b'"');
-            let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-            out.extend_from_slice(uuid::Uuid::from_bytes(*bytes).hyphenated().encode_lower(&mut text).as_bytes());
-            out.push(b'"');
-        }
-    }
-    out.extend_from_slice(br#","channel":""#);
-    out.extend_from_slice(head.channel.as_str().as_bytes());
-    out.extend_from_slice(br#"","time":""#);
-    event.time.write(out);
-    out.push(b'"');
-    if let Some(key) = &head.key {
-        out.extend_from_slice(br#","key":"#);
-        write_string(out, key.as_str());
-    }
-    if !head.headers.is_empty() {
-        out.extend_from_slice(br#","headers":{"#);
-        for (n, (name, value)) in head.headers.iter().enumerate() {
-            if n > 0 {
-                out.push(b',');
+/// An event's members where they lie: in an [`Event`], or in the record that holds it.
+pub struct Members<'a, H> {
+    /// Its place.
+    pub offset: Offset,
+    /// When the broker took it.
+    pub time: Timestamp,
+    /// Its id.
+    pub id: Id<'a>,
+    /// Its channel.
+    pub channel: &'a str,
+    /// The ordering key.
+    pub key: Option<&'a str>,
+    /// Names and values of the publisher's headers.
+    pub headers: H,
+    /// The payload's content type; absent means JSON.
+    pub content_type: Option<&'a str>,
+    /// A key's name, an algorithm, and the signature.
+    pub signature: Option<(&'a str, &'a str, &'a [u8])>,
+    /// What it carries.
+    pub payload: &'a [u8],
+}
+
+/// An id where it lies.
+pub enum Id<'a> {
+    /// The broker's.
+    Made([u8; 16]),
+    /// The publisher's.
+    Given(&'a str),
+}
+
+impl<'a, H: Iterator<Item = (&'a str, &'a str)>> Members<'a, H> {
+    /// Writes the event as JSON, on one line and without its opening brace.
+    pub fn write(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(br#""offset":"#);
+        write_number(out, self.offset.0, 1);
+        out.extend_from_slice(br#","id":"#);
+        match self.id {
+            Id::Given(id) => write_string(out, id),
+            Id::Made(bytes) => {
+                out.push(b'"');
+                let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+                out.extend_from_slice(uuid::Uuid::from_bytes(bytes).hyphenated().encode_lower(&mut text).as_bytes());
+                out.push(b'"');
             }
+        }
+        out.extend_from_slice(br#","channel":"#);
+        write_string(out, self.channel);
+        out.extend_from_slice(br#","time":""#);
+        self.time.write(out);
+        out.push(b'"');
+        if let Some(key) = self.key {
+            out.extend_from_slice(br#","key":"#);
+            write_string(out, key);
+        }
+        let mut opening: &[u8] = br#","headers":{"#;
+        let mut closing: &[u8] = b"";
+        for (name, value) in self.headers {
+            out.extend_from_slice(opening);
             write_string(out, name);
             out.push(b':');
             write_string(out, value);
+            (opening, closing) = (b",", b"}");
+        }
+        out.extend_from_slice(closing);
+        match self.content_type {
+            None => {
+                out.extend_from_slice(br#","data":"#);
+                out.extend_from_slice(self.payload);
+            }
+            Some(content_type) => {
+                out.extend_from_slice(br#","content_type":"#);
+                write_string(out, content_type);
+                write(out, format_args!(r#","data_base64":"{}""#, STANDARD.encode(self.payload)));
+            }
+        }
+        if let Some((key_id, alg, value)) = self.signature {
+            out.extend_from_slice(br#","signature":{"key_id":"#);
+            write_string(out, key_id);
+            out.extend_from_slice(br#","alg":"#);
+            write_string(out, alg);
+            write(out, format_args!(r#","value":"{}"}}"#, STANDARD.encode(value)));
         }
         out.push(b'}');
     }
-    match &head.content_type {
-        None => {
-            out.extend_from_slice(br#","data":"#);
-            out.extend_from_slice(&event.payload);
-        }
-        Some(content_type) => {
-            out.extend_from_slice(br#","content_type":"#);
-            write_string(out, content_type);
-            write(out, format_args!(r#","data_base64":"{}""#, STANDARD.encode(&event.payload)));
-        }
-    }
-    if let Some(signature) = &head.signature {
-        out.extend_from_slice(br#","signature":{"key_id":"#);
-        write_string(out, &signature.key_id);
-        out.extend_from_slice(br#","alg":"#);
-        write_string(out, &signature.alg);
-        write(out, format_args!(r#","value":"{}"}}"#, STANDARD.encode(&signature.value)));
-    }
-    out.push(b'}');
+}
+
+/// The event's members and the brace behind them.
+pub(super) fn write_members(out: &mut Vec<u8>, event: &Event) {
+    let head = &event.head;
+    let members = Members {
+        offset: event.offset,
+        time: event.time,
+        id: match &head.id {
+            super::EventId::Made(bytes) => Id::Made(*bytes),
+            super::EventId::Given(id) => Id::Given(id),
+        },
+        channel: head.channel.as_str(),
+        key: head.key.as_ref().map(super::Key::as_str),
+        headers: head.headers.iter(),
+        content_type: head.content_type.as_deref(),
+        signature: head.signature.as_ref().map(|s| (&*s.key_id, &*s.alg, &*s.value)),
+        payload: &event.payload,
+    };
+    members.write(out);
 }
 
 fn write(out: &mut Vec<u8>, args: std::fmt::Arguments<'_>) {

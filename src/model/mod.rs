@@ -13,7 +13,7 @@ mod event;
 mod headers;
 mod incoming;
 mod invalid;
-mod json;
+pub mod json;
 pub mod limits;
 mod name;
 mod offset;

@@ -36,6 +36,11 @@ async def test_the_gap_has_from_and_to_and_is_absent_without_one(old):
     assert set(await old.get("/v1/events", **{"from": 3})) == {"events", "next", "end"}
 
 
+async def test_a_range_that_is_gone_altogether_ends_where_it_was_asked_to(old):
+    page = await old.get("/v1/events", **{"from": 0, "to": 2})
+    assert (page["events"], page["gap"], page["next"]) == ([], {"from": 0, "to": 2}, 2)
+
+
 async def test_next_is_the_offset_after_the_last_one_examined(ask, word):
     first = (await ask.many("other", word, "other", word, "other"))["first_offset"]
     page = await ask.get("/v1/events", channels=word, limit="1", **{"from": first})

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from endpoint_oracle import EndpointOracle
+from patterns import matches
 from violations import Faults
 from listener_oracle import ListenerOracle
 from log_oracle import LogOracle, Planned, parsed
@@ -342,3 +343,8 @@ def test_an_endpoints_cursor_that_falls_is_found(endpoint, faults):
     endpoint.cursor(3)
     endpoint.cursor(2)
     assert faults.counted == {"cursor": 1}
+
+
+def test_the_brokers_own_events_are_asked_for_by_name_only():
+    assert not any(matches([pattern], "$stentor.connector.failing") for pattern in ("**", "*.**", "*.connector.*"))
+    assert all(matches([pattern], "$stentor.connector.failing") for pattern in ("$stentor.**", "$stentor.connector.*"))

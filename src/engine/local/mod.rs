@@ -15,7 +15,7 @@ mod tail;
 pub use open::{LocalOptions, Opened};
 pub use retention::RetentionLimits;
 
-use super::{AppendError, Budget, ChannelInfo, Engine, EngineError, Page, Placed, ReadHint, Usage};
+use super::{AppendError, Budget, ChannelInfo, Engine, EngineError, Lines, Page, Placed, ReadHint, Usage};
 use crate::fs::{File, Fs};
 use crate::ledger::{Entry, Ledger, LedgerError, Recorded, State, Vault};
 use crate::log::{Committed, Damage, Failure, Hook, Log, Segments, Ticket};
@@ -121,6 +121,10 @@ impl Engine for Local {
         hint: ReadHint,
     ) -> Result<Page, EngineError> {
         read::read(self, span, filter, budget, hint).await
+    }
+
+    async fn read_lines(&self, span: Span, filter: &Arc<Filter>, hint: ReadHint) -> Result<Lines, EngineError> {
+        read::lines(self, span, filter, hint).await
     }
 
     fn recent(&self, from: Offset) -> Option<Vec<Arc<Event>>> {
