@@ -79,6 +79,9 @@ pub(super) fn connector(view: &SubscriberView) -> Value {
     let mut shown = common(view);
     if let Some(connector) = &view.connector {
         shown.extend(settings(&connector.settings));
+        // Which there are; what they hold never comes back.
+        let headers: Map<String, Value> = connector.headers.iter().map(|name| (name.clone(), Value::Null)).collect();
+        shown.insert("headers".to_owned(), Value::Object(headers));
         shown.insert("state".to_owned(), json!(connector.state.as_str()));
         shown.insert("next_attempt".to_owned(), json!(connector.next_attempt.map(|time| time.to_string())));
         shown.insert("last_error".to_owned(), json!(connector.last_error));

@@ -43,6 +43,8 @@ pub struct SubscriberView {
 pub struct ConnectorView {
     /// Its settings.
     pub settings: ConnectorSettings,
+    /// The names of its headers, whose values are secrets.
+    pub headers: Vec<String>,
     /// How it is doing.
     pub state: ConnectorState,
     /// When the next attempt is due.
@@ -58,8 +60,12 @@ impl SubscriberView {
         let channels = subscriber.channels().clone();
         let (window, ack_timeout, expires, connector) = match &subscriber.target {
             Target::Subscriber(settings) => (settings.window, settings.ack_timeout, settings.expires, None),
-            Target::Connector { settings, .. } => {
-                (settings.in_flight, settings.timeout, None, Some(connector_view(subscriber, settings)))
+            Target::Connector { settings, secrets } => {
+                // Secrets that this key does not open are told where they are needed.
+                let secrets = engine.vault().open_sealed(subscriber.id, secrets);
+                let headers = secrets.map(|secrets| secrets.headers.iter().map(|(name, _)| name.clone()).collect());
+                let view = connector_view(subscriber, settings, headers.unwrap_or_default());
+                (settings.in_flight, settings.timeout, None, Some(view))
             }
         };
         Self {
@@ -81,7 +87,7 @@ impl SubscriberView {
     }
 }
 
-fn connector_view(subscriber: &Subscriber, settings: &ConnectorSettings) -> ConnectorView {
+fn connector_view(subscriber: &Subscriber, settings: &ConnectorSettings, headers: Vec<String>) -> ConnectorView {
     let newest = subscriber.failed.values().min_by_key(|failed| failed.next_attempt);
     let state = if subscriber.paused.is_some() {
         ConnectorState::Paused
@@ -95,6 +101,7 @@ fn connector_view(subscriber: &Subscriber, settings: &ConnectorSettings) -> Conn
     let pause_reason = subscriber.paused.clone().filter(|reason| !reason.is_empty());
     ConnectorView {
         settings: settings.clone(),
+        headers,
         state,
         next_attempt: newest.filter(|_| subscriber.paused.is_none()).map(|failed| failed.next_attempt),
         last_error: newest.map(|failed| failed.reason.clone()).or(pause_reason),

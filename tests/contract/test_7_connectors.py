@@ -110,6 +110,13 @@ async def test_a_secret_that_is_given_is_told_once_and_signs(shared, session, ow
         assert Webhook(SECRET).verify(got.body, got.headers)
 
 
+async def test_the_names_of_headers_are_shown_without_their_values(shared, session, own):
+    await put(session, shared, own, 201, headers={"authorization": "Bearer hush", "x-city": "Oslo"})
+    _, shown = await call(session, "GET", f"{shared.url}/v1/connectors/{own}", expect=200)
+    assert shown["headers"] == {"authorization": None, "x-city": None}
+    assert (await put(session, shared, own, 200, headers={}))["headers"] == {}
+
+
 @pytest.mark.parametrize("way", ["one", "list", "subscribers", "replaced"])
 async def test_secrets_and_header_values_never_come_back(shared, session, own, way):
     made = await put(session, shared, own, 201, headers={"authorization": f"Bearer hush-{own}"})

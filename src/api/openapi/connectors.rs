@@ -86,6 +86,9 @@ pub(in crate::api) struct Connector {
     #[schema(required = true)]
     expires: Option<Duration>,
     url: String,
+    /// The names of the headers that are set; their values never come back.
+    #[schema(value_type = Object)]
+    headers: std::collections::BTreeMap<String, ()>,
     format: Format,
     #[schema(required = true)]
     content_type: Option<String>,
