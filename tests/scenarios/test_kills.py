@@ -37,4 +37,6 @@ async def test_a_disk_that_forgets_is_found(tmp_path):
     report(f"seed {SEED}")
     generation = Forgetful(tmp_path / "forgetful", SEED, no_figures())
     await generation.run(40, lambda: None)
-    assert {"lost", "reused"} & set(generation.faults.counted), generation.faults.stories
+    # Which oracle speaks first, that of the log or that of an endpoint, depends on what was under way; a generation
+    # ends with ten stories. Of a disk that forgets nothing there are none: that is the test above.
+    assert generation.faults.counted, "no oracle saw that the disk forgot"
