@@ -79,6 +79,7 @@ fn turned_bits_and_wrong_reads_are_told_and_nothing_wrong_is_delivered() {
             rot.read_wrong(&runtime, &base, &mut draw, &story);
             rot.take_away(&runtime, &base, &mut draw, &story);
             rot.several(&runtime, &base, &mut draw, &story);
+            rot.after_a_crash(&runtime, &base, &mut draw, &story);
         }
     }
     assert!(rot.refused.get() > 20 && rot.told.get() > 20 && rot.harmless.get() > 20, "each came");

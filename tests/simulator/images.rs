@@ -17,12 +17,14 @@ pub(crate) struct Tries {
     pub(crate) seed: u64,
     /// Versions of one disk tried in order.
     pub(crate) in_order: usize,
-    /// Crash states in all, at most.
+    /// Crash states in all, about; every small workload is gone through first, whatever it takes.
     pub(crate) at_most: u64,
     /// Crashes during recovery.
     pub(crate) chains: Option<Chains>,
-    /// Which part of how many of the small workloads: by their first two steps.
-    pub(crate) share: (u64, u64),
+    /// Which part of how many: small workloads are dealt out by their first two steps.
+    pub(crate) part: (u64, u64),
+    /// Called after each state; says whether there is time for more.
+    pub(crate) goes_on: Box<dyn Fn(&Tries) -> bool>,
     pub(crate) states: Cell<u64>,
     pub(crate) points: Cell<u64>,
     /// Crash points of which not every version was tried.
@@ -39,7 +41,8 @@ impl Tries {
             in_order,
             at_most,
             chains: None,
-            share: (0, 1),
+            part: (0, 1),
+            goes_on: Box::new(|_| true),
             states: zero(),
             points: zero(),
             not_all: zero(),
@@ -47,8 +50,8 @@ impl Tries {
         }
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.states.get() >= self.at_most
+    fn is_over(&self) -> bool {
+        self.states.get() >= self.at_most || !(self.goes_on)(self)
     }
 
     /// Tries the versions of a disk at a crash.
@@ -98,28 +101,46 @@ impl Tries {
     }
 
     /// Every workload of so many steps, the power failing at each call of its last one.
-    pub(crate) fn every_workload(&self, runtime: &Runtime, longest: usize) {
-        self.first_start(runtime);
-        self.beyond(runtime, &Base::first(runtime), &mut Vec::new(), longest);
+    ///
+    /// Tells whether there was time for all of them.
+    pub(crate) fn every_workload(&self, runtime: &Runtime, longest: usize) -> bool {
+        if self.part.0 == 0 {
+            self.first_start(runtime);
+        }
+        self.beyond(runtime, &Base::first(runtime), &mut Vec::new(), longest)
     }
 
     /// Depth first, so that only the disks of one workload's steps are held at a time.
-    fn beyond(&self, runtime: &Runtime, base: &Base, steps: &mut Vec<Step>, left: usize) {
-        if left == 0 || self.is_over() {
-            return;
+    fn beyond(&self, runtime: &Runtime, base: &Base, steps: &mut Vec<Step>, left: usize) -> bool {
+        if left == 0 {
+            return true;
         }
-        for (n, step) in STEPS.into_iter().enumerate() {
-            let (part, of) = self.share;
-            if steps.len() == 1 && n as u64 % of != part {
-                continue;
-            }
+        for step in STEPS {
             steps.push(step);
-            for call in 0.. {
-                let Some((fs, oracle)) = base.crash(runtime, step, call) else { break };
-                self.images(runtime, &fs, &oracle, &|| format!("{steps:?}, power off at call {call} of the last"));
+            if self.has(steps) {
+                for call in 0.. {
+                    let Some((fs, oracle)) = base.crash(runtime, step, call) else { break };
+                    self.images(runtime, &fs, &oracle, &|| format!("{steps:?}, power off at call {call} of the last"));
+                    if !(self.goes_on)(self) {
+                        return false;
+                    }
+                }
             }
-            self.beyond(runtime, &base.after(runtime, step), steps, left - 1);
+            let deeper = steps.len() < 2 || self.has(steps);
+            if deeper && !self.beyond(runtime, &base.after(runtime, step), steps, left - 1) {
+                return false;
+            }
             steps.pop();
+        }
+        true
+    }
+
+    /// Whether this part tries what happens in the last of these steps.
+    fn has(&self, steps: &[Step]) -> bool {
+        let (part, of) = self.part;
+        match steps {
+            [first, second, ..] => (*first as u64 * STEPS.len() as u64 + *second as u64) % of == part,
+            _ => part == 0,
         }
     }
 

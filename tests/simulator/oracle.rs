@@ -1,7 +1,7 @@
 //! What was promised so far, and whether a disk still keeps it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stentor::engine::{AppendError, Budget, Engine, Local};
 use stentor::fs::MemoryFs;
@@ -123,6 +123,10 @@ pub(crate) fn read(runtime: &Runtime, engine: &Local) -> Result<Seen, String> {
 
 fn segments(fs: &MemoryFs) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files = fs.files();
-    files.retain(|(path, _)| path.extension().is_some_and(|kind| kind == "seg"));
+    files.retain(|(path, _)| is_segment(path));
     files
+}
+
+pub(crate) fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|kind| kind == "seg")
 }

@@ -1,8 +1,8 @@
 //! Bits that turn and reads that give another block: detected each time, and nothing wrong is ever delivered.
 
 use super::images::add;
-use super::oracle::{Oracle, read};
-use super::workload::{Base, open};
+use super::oracle::{Oracle, is_segment, read};
+use super::workload::{Base, STEPS, open};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use stentor::engine::Engine;
@@ -55,6 +55,30 @@ impl Rot {
         add(&self.harmless, 1);
     }
 
+    /// The power fails at a drawn call of a step, and a bit of what that leaves turns; half of the time the newest
+    /// segment still has zeros behind its end, as one that was filled ahead. Whether it was synced may not be known any
+    /// more, but nothing wrong is delivered.
+    pub(crate) fn after_a_crash(&self, runtime: &Runtime, base: &Base, draw: &mut Choices, story: &dyn Fn() -> String) {
+        let (step, call) = (STEPS[draw.pick(STEPS.len())], draw.pick(16) as u64);
+        let Some((disk, oracle)) = base.crash(runtime, step, call) else { return };
+        let disk = disk.crash(draw);
+        if draw.pick(2) == 0
+            && let Some((path, bytes)) = newest_segment(&disk)
+        {
+            disk.put(&path, &[bytes, vec![0; 4096]].concat());
+        }
+        let what = if draw.pick(2) == 0 { turn_one_bit(&disk, draw) } else { turn_a_late_bit(&disk, draw) };
+        add(&self.tried, 1);
+        let Ok(opened) = open(&disk) else { return add(&self.refused, 1) };
+        let Ok(seen) = read(runtime, &opened.engine) else { return add(&self.told, 1) };
+        let tried: Vec<&String> = oracle.acknowledged.iter().chain(&oracle.pending).collect();
+        for (offset, payload) in &seen {
+            let said = format!("{}, {step:?} ended at call {call}, then {what}", story());
+            assert_eq!(payload, tried[*offset as usize], "{said}: wrong bytes (5)");
+        }
+        add(&self.harmless, 1);
+    }
+
     /// Lets one call of a start, and of reading everything, give the wrong block.
     pub(crate) fn read_wrong(&self, runtime: &Runtime, base: &Base, draw: &mut Choices, story: &dyn Fn() -> String) {
         let disk = base.fs.fork();
@@ -98,6 +122,20 @@ fn any_file(disk: &MemoryFs, draw: &mut Choices) -> (PathBuf, Vec<u8>) {
 fn turn_one_bit(disk: &MemoryFs, draw: &mut Choices) -> String {
     let (path, bytes) = any_file(disk, draw);
     let bit = draw.pick(bytes.len() * 8);
+    disk.flip(&path, bit);
+    format!("bit {bit} of {}", path.display())
+}
+
+fn newest_segment(disk: &MemoryFs) -> Option<(PathBuf, Vec<u8>)> {
+    let of_events = |path: &Path| path.starts_with("data/events") && is_segment(path);
+    disk.files().into_iter().filter(|(path, _)| of_events(path)).max()
+}
+
+/// Turns a bit of what was written last to the newest segment: its last records, and the footer where it has one.
+fn turn_a_late_bit(disk: &MemoryFs, draw: &mut Choices) -> String {
+    let Some((path, bytes)) = newest_segment(disk) else { return "nothing written yet".to_owned() };
+    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
+    let bit = written * 8 - 1 - draw.pick(written.min(1_500) * 8);
     disk.flip(&path, bit);
     format!("bit {bit} of {}", path.display())
 }

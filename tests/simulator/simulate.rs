@@ -1,7 +1,9 @@
 //! `cargo run --release --example simulate -- --seed N --states 10000000`: the simulator, as much of it as is asked for.
 //!
-//! Prints what was tried and which branches of recovery were reached; ends with 1 at the first broken promise, with
-//! its story. The same seed gives the same trace.
+//! Prints what was tried and which branches of recovery were reached, each minute and at the end; ends with 1 at the
+//! first broken promise, with its story. The same seed and part give the same trace. A large run is given in parts
+//! (`--part 0 --of 2`), each a process that keeps to one core: `taskset -c 0` spares it the wake-ups between cores,
+//! which take five times as long as the work.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "what cannot go on fails")]
 
 #[path = "mod.rs"]
@@ -11,27 +13,33 @@ use simulator::chains::Chains;
 use simulator::images::Tries;
 use simulator::rot::Rot;
 use simulator::workload::{Base, STEPS};
+use std::cell::Cell;
 use std::process::ExitCode;
-use std::thread;
+use std::time::{Duration, Instant};
 use stentor::fs::Choices;
 use stentor::log::branches;
 use tokio::runtime::Runtime;
 
 struct Asked {
     seed: u64,
-    /// Crash states, about.
+    /// Crash states in all parts, about; at least those of the small workloads.
     states: u64,
     /// Every workload up to so many steps comes first.
     steps: usize,
     /// Of so many crash states one has its recovery interrupted three times.
     chain_every: u64,
-    /// Turned bits and wrong reads.
+    /// Turned bits and wrong reads, in all parts.
     rot: u64,
-    threads: u64,
+    /// This part, of so many.
+    part: u64,
+    of: u64,
+    /// It ends, and says so, where it takes longer.
+    seconds: u64,
 }
 
 fn asked() -> Result<Asked, String> {
-    let mut asked = Asked { seed: 1, states: 100_000, steps: 4, chain_every: 8, rot: 20_000, threads: 2 };
+    let (states, rot) = (100_000, 20_000);
+    let mut asked = Asked { seed: 1, states, steps: 4, chain_every: 8, rot, part: 0, of: 1, seconds: u64::MAX };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} needs a number"))?;
@@ -42,23 +50,19 @@ fn asked() -> Result<Asked, String> {
             "--steps" => asked.steps = number as usize,
             "--chain-every" => asked.chain_every = number.max(1),
             "--rot" => asked.rot = number,
-            "--threads" => asked.threads = number.max(1),
-            _ => return Err(format!("{word} is none of --seed --states --steps --chain-every --rot --threads")),
+            "--part" => asked.part = number,
+            "--of" => asked.of = number.max(1),
+            "--seconds" => asked.seconds = number,
+            _ => {
+                let known = "--seed --states --steps --chain-every --rot --part --of --seconds";
+                return Err(format!("{word} is none of {known}"));
+            }
         }
     }
+    if asked.part >= asked.of {
+        return Err(format!("--part {} is not below --of {}; parts count from 0", asked.part, asked.of));
+    }
     Ok(asked)
-}
-
-/// What one thread did.
-#[derive(Default)]
-struct Done {
-    states: u64,
-    points: u64,
-    not_all: u64,
-    chains: u64,
-    interrupted: [u64; 3],
-    rot: [u64; 4],
-    trace: u64,
 }
 
 fn main() -> ExitCode {
@@ -69,68 +73,72 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    println!("seed {}, {} states, every workload to {} steps", asked.seed, asked.states, asked.steps);
-    let done: Vec<Option<Done>> = thread::scope(|scope| {
-        let runs: Vec<_> = (0..asked.threads)
-            .map(|n| {
-                scope.spawn({
-                    let asked = &asked;
-                    move || run(asked, n)
-                })
-            })
-            .collect();
-        runs.into_iter().map(|run| run.join().ok()).collect()
-    });
-    let violated = done.iter().any(Option::is_none);
-    let all: Vec<Done> = done.into_iter().flatten().collect();
-    let sum = |of: fn(&Done) -> u64| all.iter().map(of).sum::<u64>();
-    println!("crash points       {:>12}", sum(|d| d.points));
-    println!("crash states       {:>12}", sum(|d| d.states));
-    println!("  of points not in all their versions {:>4}", sum(|d| d.not_all));
+    let (part, of) = (asked.part, asked.of);
     println!(
-        "recovery chains    {:>12}, starts interrupted at depth 1, 2, 3: {} {} {}",
-        sum(|d| d.chains),
-        sum(|d| d.interrupted[0]),
-        sum(|d| d.interrupted[1]),
-        sum(|d| d.interrupted[2])
+        "seed {}, {} states, every workload to {} steps, part {part} of {of}",
+        asked.seed, asked.states, asked.steps
     );
+    let broken = std::panic::catch_unwind(|| run(&asked)).is_err();
+    println!("violations         {:>12}", u64::from(broken));
+    ExitCode::from(u8::from(broken))
+}
+
+/// Every small workload, then drawn ones, then turned bits; each part draws from a seed of its own.
+fn run(asked: &Asked) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let seed = asked.seed.wrapping_add(asked.part << 32);
+    let mut tries = Tries::new(seed, 4_096, asked.states / asked.of);
+    tries.chains = Some(Chains::new(seed, asked.chain_every));
+    tries.part = (asked.part, asked.of);
+    let began = Instant::now();
+    let told = Cell::new(began);
+    let limit = Duration::from_secs(asked.seconds);
+    tries.goes_on = Box::new(move |tries| {
+        if told.get().elapsed() >= Duration::from_secs(60) {
+            told.set(Instant::now());
+            tell(tries, began);
+        }
+        began.elapsed() < limit
+    });
+    let exhausted = tries.every_workload(&runtime, asked.steps);
+    let points = tries.points.get();
+    println!(
+        "every workload to {} steps: {points} crash points, {}",
+        asked.steps,
+        if exhausted { "all of this part" } else { "NOT ALL: out of time" }
+    );
+    tell(&tries, began);
+    tries.in_order = 64;
+    tries.drawn_workloads(&runtime);
+    tell(&tries, began);
+    let rot = rot(&runtime, seed, asked.rot / asked.of);
     println!(
         "bits and reads     {:>12}: {} refused, {} told, {} harmless",
-        sum(|d| d.rot[0]),
-        sum(|d| d.rot[1]),
-        sum(|d| d.rot[2]),
-        sum(|d| d.rot[3])
+        rot.tried.get(),
+        rot.refused.get(),
+        rot.told.get(),
+        rot.harmless.get()
     );
     println!("branches of recovery");
     for (name, times) in branches() {
         println!("  {times:>12}  {name}{}", if times == 0 { "  NOT REACHED" } else { "" });
     }
-    println!("trace              {:016x}", all.iter().fold(0, |trace, done| trace ^ done.trace));
-    println!("violations         {:>12}", u64::from(violated));
-    ExitCode::from(u8::from(violated))
+    println!("trace              {:016x}", tries.trace.get());
 }
 
-/// One thread's share: the first goes through every small workload, all draw larger ones, each from a seed of its own.
-fn run(asked: &Asked, number: u64) -> Done {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let seed = asked.seed.wrapping_add(number << 32);
-    let mut tries = Tries::new(seed, 4_096, asked.states / asked.threads);
-    tries.chains = Some(Chains::new(seed, asked.chain_every));
-    tries.share = (number, asked.threads);
-    tries.every_workload(&runtime, asked.steps);
-    tries.in_order = 64;
-    tries.drawn_workloads(&runtime);
-    let rot = rot(&runtime, seed, asked.rot / asked.threads);
-    let chains = tries.chains.take().unwrap();
-    Done {
-        states: tries.states.get(),
-        points: tries.points.get(),
-        not_all: tries.not_all.get(),
-        chains: chains.tried.get(),
-        interrupted: chains.interrupted.each_ref().map(|depth| depth.get()),
-        rot: [rot.tried.get(), rot.refused.get(), rot.told.get(), rot.harmless.get()],
-        trace: tries.trace.get(),
-    }
+/// What was tried so far.
+fn tell(tries: &Tries, began: Instant) {
+    let chains = tries.chains.as_ref().unwrap();
+    let [once, twice, thrice] = chains.interrupted.each_ref().map(Cell::get);
+    println!(
+        "after {:>6} s: {} crash points ({} not in all their versions), {} crash states; {} recovery chains, starts \
+         interrupted at depth 1, 2, 3: {once} {twice} {thrice}",
+        began.elapsed().as_secs(),
+        tries.points.get(),
+        tries.not_all.get(),
+        tries.states.get(),
+        chains.tried.get(),
+    );
 }
 
 fn rot(runtime: &Runtime, seed: u64, tries: u64) -> Rot {
@@ -148,6 +156,7 @@ fn rot(runtime: &Runtime, seed: u64, tries: u64) -> Rot {
             rot.read_wrong(runtime, &base, &mut draw, &story);
             rot.take_away(runtime, &base, &mut draw, &story);
             rot.several(runtime, &base, &mut draw, &story);
+            rot.after_a_crash(runtime, &base, &mut draw, &story);
         }
     }
     rot
