@@ -10,13 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use stentor::clock::{Clock, Random};
-use stentor::engine::{Engine, Local, LocalOptions};
+use stentor::engine::{Engine, Local, LocalOptions, RetentionLimits};
 use stentor::fs::MemoryFs;
 use stentor::ledger::{ConnectorSecrets, Entry, Recorded, SentSpan, SigningSecret, State, Target, Vault, Via};
 use stentor::model::{
     ConnectorSettings, EventId, Filter, GiveUp, Headers, Name, NewEvent, Offset, Span, SubscriberId,
     SubscriberSettings, Timestamp,
 };
+use tokio::runtime::Runtime;
+
+const NOW: Timestamp = Timestamp(1_795_297_593_123_456);
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -171,30 +174,35 @@ fn secrets_come_back_from_their_seal() {
     }
 }
 
-#[test]
-fn a_data_directory_keeps_its_bytes_and_a_stranger_can_read_it() {
-    let micros = Arc::new(AtomicU64::new(1_795_297_593_123_456));
+/// The events of the golden directory on a disk in memory, and the engine that wrote them.
+fn written(runtime: &Runtime) -> (MemoryFs, Local) {
     let fs = MemoryFs::new();
     let options = LocalOptions {
         event_segment_bytes: 4096,
         ledger_segment_bytes: 4096,
         fill_ahead: false,
-        clock: Clock::Manual(Arc::clone(&micros)),
+        clock: Clock::Manual(Arc::new(AtomicU64::new(NOW.0))),
         random: Arc::new(Random::seeded(42)),
         ..LocalOptions::new("data")
     };
     let engine = Local::open(Arc::new(fs.clone()), &options).unwrap().engine;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let leaves = runtime.block_on(async {
+    runtime.block_on(async {
         engine.append(events()).await.unwrap();
         for n in 0..12 {
             let id = EventId::parse(&format!("fill-{n}")).unwrap();
             let payload = format!("\"{}\"", "z".repeat(400));
-            engine
-                .append(vec![NewEvent::check("fill", id, None, Headers::default(), None, payload.into()).unwrap()])
-                .await
-                .unwrap();
+            let event = NewEvent::check("fill", id, None, Headers::default(), None, payload.into()).unwrap();
+            engine.append(vec![event]).await.unwrap();
         }
+    });
+    (fs, engine)
+}
+
+#[test]
+fn a_data_directory_keeps_its_bytes_and_a_stranger_can_read_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (fs, engine) = written(&runtime);
+    let leaves = runtime.block_on(async {
         for entry in entries() {
             if !matches!(entry, Entry::Began { .. }) {
                 engine.record(vec![entry]).unwrap().durable().await.unwrap();
@@ -210,10 +218,17 @@ fn a_data_directory_keeps_its_bytes_and_a_stranger_can_read_it() {
     let history: Vec<Recorded> = engine.history(Offset(0)).unwrap().0;
     assert_eq!(history.len(), entries().len());
     engine.close();
+    // What is kept of ids when retention takes the oldest segment; here it lies beside that segment.
+    let (worn, engine) = written(&runtime);
+    let one_byte = RetentionLimits { max_bytes: Some(1), ..RetentionLimits::default() };
+    engine.maintain(one_byte, NOW).unwrap().unwrap();
+    engine.close();
+    let ids: Vec<_> = worn.files().into_iter().filter(|(path, _)| path.starts_with("data/ids")).collect();
+    assert_eq!(ids.len(), 1);
     let folder = tempfile::tempdir().unwrap();
-    for (path, bytes) in fs.files() {
+    for (path, bytes) in fs.files().into_iter().chain(ids) {
         let name = path.strip_prefix("data").unwrap().to_string_lossy().into_owned();
-        let kept = name.ends_with(".seg") || name.ends_with("durable.meta");
+        let kept = name.ends_with(".seg") || name.ends_with("durable.meta") || name.ends_with(".ids");
         if kept {
             hold(&format!("data/{name}"), &bytes);
             let copy = folder.path().join(&name);

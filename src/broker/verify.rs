@@ -3,6 +3,7 @@
 use super::exported::ExportedLine;
 use super::{Error, ErrorKind};
 use crate::codec::decode_event;
+use crate::engine::verify_retired_ids;
 use crate::fs::{Fs, Open, RealFs};
 use crate::ledger::{Entry, State};
 use crate::log::{Finding, LogKind, RecordKind, verify};
@@ -108,7 +109,9 @@ pub fn verify_data(data: &Path, progress: &mut dyn FnMut(u64)) -> Result<Report,
             harm: true,
         });
     }
-    report.findings.extend(events.findings.into_iter().chain(ledger.findings));
+    let retired = verify_retired_ids(&fs, data);
+    let retired = retired.map_err(|error| Error::new(ErrorKind::Damaged, "log-unreadable", error.to_string()))?;
+    report.findings.extend(events.findings.into_iter().chain(ledger.findings).chain(retired));
     (report.events, report.entries) = (events.records, ledger.records);
     (report.start, report.end) = (events.start, events.end);
     report.leaves = leaves.finalize().into();

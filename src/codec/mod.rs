@@ -56,3 +56,22 @@ pub fn decode<'a, T: Deserialize<'a>>(version: u8, bytes: &'a [u8]) -> Result<T,
         found => Err(CodecError::Version { found: found.map_or(0, |(found, _)| *found), expected: version }),
     }
 }
+
+/// Encodes a value that has a file of its own: [`encode`], then the CRC-32 of that.
+#[must_use]
+pub fn encode_checked<T: Serialize>(version: u8, value: &T) -> Vec<u8> {
+    let mut out = encode(version, value);
+    out.extend_from_slice(&crc32fast::hash(&out).to_le_bytes());
+    out
+}
+
+/// Decodes what [`encode_checked`] made.
+///
+/// # Errors
+/// Another checksum or version, or bytes that are not such a value.
+pub fn decode_checked<'a, T: Deserialize<'a>>(version: u8, bytes: &'a [u8]) -> Result<T, CodecError> {
+    match bytes.split_last_chunk::<4>() {
+        Some((body, crc)) if crc32fast::hash(body) == u32::from_le_bytes(*crc) => decode(version, body),
+        _ => Err(CodecError::Malformed("the checksum does not hold".to_owned())),
+    }
+}

@@ -9,6 +9,7 @@ mod memory;
 mod page;
 
 pub use error::{AppendError, EngineError};
+pub(crate) use local::verify_retired_ids;
 pub use local::{Local, LocalOptions, Opened, RetentionLimits};
 pub use memory::Memory;
 pub use page::{Budget, ChannelInfo, Lines, Page, Placed, ReadHint};

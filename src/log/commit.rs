@@ -255,6 +255,11 @@ impl<H: Hook> Log<H> {
         Ok(result)
     }
 
+    /// Looks at the owner's state, or changes it, between two appends.
+    pub fn with_stage<R>(&self, f: impl FnOnce(&mut H::Stage) -> R) -> R {
+        f(&mut self.shared.filling.lock().stage)
+    }
+
     /// The ticket of everything that was appended so far; none where all of it is durable.
     pub fn barrier(&self) -> Option<Ticket> {
         let filling = self.shared.filling.lock();

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from asking import JSON, NDJSON, OLD, asking
+from asking import FORGETFUL, JSON, NDJSON, OLD, asking, wear
 from faults import Fault
 from harness import call, stentor
 from machine_clock import MachineClock
@@ -155,11 +155,27 @@ async def test_the_window_survives_restarts(broker):
             await send(ask, "a", 409, data=b"2", idempotency_key="x")
 
 
-async def test_retention_takes_an_id_with_its_event(worn):
-    """What the answer would have to be held against is gone: docs/PROTOCOL.md says so."""
-    async with asking(worn) as ask:
-        again = {**JSON, "idempotency-key": "old-0"}
-        assert (await ask("POST", "/v1/events/old", 201, data=OLD, headers=again))["offset"] == 4
+async def test_the_window_outlives_the_event_where_retention_takes_it_before(brokers):
+    broker = brokers(environment=FORGETFUL).start()
+    await wear(broker)
+    for restart in (None, broker.stop, broker.kill):
+        if restart:
+            restart()
+            broker.start()
+        async with asking(broker) as ask:
+            await ask("GET", "/v1/events/0", 410)
+            again = {**JSON, "idempotency-key": "old-0"}
+            answer = await ask("POST", "/v1/events/old", 200, data=OLD, headers=again)
+            assert (answer["offset"], answer["duplicate"]) == (0, True)
+            conflict = await ask("POST", "/v1/events/old", 409, data=b"2", headers=again)
+            assert conflict["type"] == "/problems/id-conflict"
+            assert await ask.end() == 4
+    broker.stop()
+    assert stentor("verify", broker.data).returncode == 0
+    kept = next((broker.data / "ids").iterdir())
+    kept.write_bytes(kept.read_bytes()[:-1])
+    found = stentor("verify", broker.data, check=False)
+    assert found.returncode == 1 and kept.name in found.stdout, "a check names the damaged file"
 
 
 @pytest.fixture

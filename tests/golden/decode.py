@@ -1,4 +1,4 @@
-"""Reads a data directory's events after docs/FORMAT.md alone, and prints each one's leaf."""
+"""Reads a data directory's events after docs/FORMAT.md alone, and prints each one's leaf; holds kept ids against them."""
 
 import hashlib, pathlib, struct, sys, uuid, zlib
 
@@ -35,6 +35,19 @@ def head(b):
     return name, channel, key, headers, content
 
 
+def half(*parts):
+    return hashlib.sha256(b"\0" + b"".join(struct.pack("<Q", len(p)) + p for p in parts)).digest()[:16]
+
+
+def likeness(h, payload):
+    name, channel, key, headers, content = h
+    trace = [prefix + trace for prefix in (b"", b"ce-") for trace in (b"traceparent", b"tracestate")]
+    rest = [part for pair in headers if pair[0] not in trace for part in pair]
+    given = bytes([content != b"application/json", key != b""])
+    content = content if given[0] else b""
+    return half(channel, dict(headers).get(b"ce-source", b""), name), half(given, payload, content, key, *rest)
+
+
 def leaf(offset, time, h, payload):
     name, channel, key, headers, content = h
     parts = [struct.pack(">Q", offset), struct.pack(">Q", time), name, channel, key, struct.pack(">I", len(headers))]
@@ -43,6 +56,7 @@ def leaf(offset, time, h, payload):
     return hashlib.sha256(b"\0" + canonical + hashlib.sha256(payload).digest()).hexdigest()
 
 
+places = {}
 for path in sorted(pathlib.Path(sys.argv[1], "events").glob("*.seg")):
     b = path.read_bytes()
     magic, version, kind, log, first, nonce, floor, snapshot, crc = struct.unpack("<8sII16sQQQII", b[:64])
@@ -58,8 +72,23 @@ for path in sorted(pathlib.Path(sys.argv[1], "events").glob("*.seg")):
         digest.update(h[4:8] + h[12:16])
         size = int.from_bytes(body[:2], "little")
         print(leaf(offset, time, head(body[2:2 + size]), body[2 + size:]))
+        places[offset] = time, likeness(head(body[2:2 + size]), body[2 + size:])
         at, expected = at + 48 + len(body), expected + 1
     if b[at:at + 4] == b"SEAL":
         crc, count, low, next_, position, last, sum_ = struct.unpack("<IQQQQQ32s", b[at + 4:at + 80])
         assert crc == zlib.crc32(salt + b[at + 8:at + 96]) and (low, next_, position) == (first, expected, at)
         assert count == expected - first and sum_ == digest.digest() and len(b) == at + 96
+
+for path in pathlib.Path(sys.argv[1], "ids").glob("*.ids"):
+    b = path.read_bytes()
+    assert b[0] == 1 and int.from_bytes(b[-4:], "little") == zlib.crc32(b[:-4])
+    first, at = varint(b, 1)
+    next_, at = varint(b, at)
+    count, at = varint(b, at)
+    assert path.name == f"{first:020}.ids" and count > 0
+    for _ in range(count):
+        offset, at = varint(b, at)
+        time, at = varint(b, at)
+        assert first <= offset < next_ and places[offset] == (time, (b[at:at + 16], b[at + 16:at + 32]))
+        at += 32
+    assert at + 4 == len(b)

@@ -4,7 +4,13 @@
 //! first broken promise, with its story. The same seed and part give the same trace. A large run is given in parts
 //! (`--part 0 --of 2`), each a process that keeps to one core: `taskset -c 0` spares it the wake-ups between cores,
 //! which take five times as long as the work.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, reason = "what cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "what cannot go on fails; it tells real time"
+)]
 
 #[path = "mod.rs"]
 mod simulator;

@@ -1,6 +1,7 @@
 //! Appending: encoded outside the lock, deduplicated and placed inside it, answered after the sync.
 
 use super::idempotency::{Known, hash, same_identity};
+use super::likeness::Likeness;
 use super::{Local, Pending};
 use crate::codec::encode_event;
 use crate::engine::{AppendError, Placed};
@@ -18,6 +19,14 @@ struct Entrant {
     salt: u8,
     /// Where it stands, once that is known.
     placed: Option<Placed>,
+}
+
+impl Entrant {
+    /// Its hash is another id's: it goes by the next one.
+    fn is_another(&mut self) {
+        self.salt = self.salt.wrapping_add(1);
+        self.hash = self.event.as_ref().and_then(|event| hash(&event.head, self.salt));
+    }
 }
 
 /// An earlier publish whose hash an entrant has.
@@ -116,9 +125,20 @@ async fn resolve(local: &Local, entrants: &mut [Entrant], hit: Hit) -> Result<()
             }
             entrant.placed = Some(Placed { offset: earlier.offset, time: earlier.time, duplicate: true });
         }
-        _ => {
-            entrant.salt = entrant.salt.wrapping_add(1);
-            entrant.hash = hash(&event.head, entrant.salt);
+        Some(_) => entrant.is_another(),
+        // Retention took it. Before it does, it leaves what a repeat is held against.
+        None => {
+            let kept = local.log.with_stage(|ids| ids.retired(hit.offset));
+            let likeness = Likeness::of(&event.head, &event.payload);
+            match (kept, likeness) {
+                (Some((kept, time)), Some(this)) if kept.identity == this.identity => {
+                    if kept.content != this.content {
+                        return Err(AppendError::Conflict { index: hit.index, offset: hit.offset });
+                    }
+                    entrant.placed = Some(Placed { offset: hit.offset, time, duplicate: true });
+                }
+                _ => entrant.is_another(),
+            }
         }
     }
     Ok(())

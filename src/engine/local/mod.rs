@@ -3,9 +3,11 @@
 mod accept_loss;
 mod append;
 mod idempotency;
+mod likeness;
 mod open;
 mod read;
 mod retention;
+mod retired_ids;
 mod scrub;
 mod space;
 mod summary;
@@ -14,6 +16,7 @@ mod tail;
 
 pub use open::{LocalOptions, Opened};
 pub use retention::RetentionLimits;
+pub(crate) use retired_ids::verify_retired_ids;
 
 use super::{AppendError, Budget, ChannelInfo, Engine, EngineError, Lines, Page, Placed, ReadHint, Usage};
 use crate::fs::{File, Fs};
@@ -39,6 +42,7 @@ pub struct Local {
     events: Arc<Events>,
     ledger: Ledger,
     vault: Vault,
+    retired_ids: retired_ids::RetiredIds,
     /// Where files are kept that do not belong.
     quarantine: PathBuf,
     space: space::Space,
@@ -204,7 +208,9 @@ impl Engine for Local {
         self.space.look(&*self.fs);
         self.events.summaries.keep_sealed(&*self.fs, &self.events.summary_dir, self.log.segments());
         retention::retire_ledger(self, limits, now)?;
-        retention::retire(self, limits, now)
+        let retired = retention::retire(self, limits, now)?;
+        self.retired_ids.tidy(self)?;
+        Ok(retired)
     }
 
     fn scrub(&self, bytes: u64) -> Result<Vec<Damage>, EngineError> {

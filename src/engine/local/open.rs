@@ -1,6 +1,7 @@
 //! Opening a data directory: the lock, the keys, the ledger, the events, and whether they fit together.
 
 use super::idempotency::Idempotency;
+use super::retired_ids::RetiredIds;
 use super::scrub::Scrubbing;
 use super::space::Space;
 use super::summary::{Summaries, Summary};
@@ -141,7 +142,8 @@ impl Local {
         said.extend(cuts.iter().map(cut_off));
 
         let summary_dir = options.data.join("views").join("segments");
-        let mut ids = Idempotency::new();
+        let mut ids = Idempotency::default();
+        let retired_ids = RetiredIds::load(&*fs, &options.data, start, read_only, &mut ids)?;
         let mut list: Vec<Summary> = Vec::new();
         for segment in events.segments().list().iter().filter(|segment| segment.next() > start) {
             let mut summary = summary_file::load(&*fs, &summary_dir, &events.segments(), segment)?;
@@ -169,6 +171,7 @@ impl Local {
             events: hook,
             ledger,
             vault,
+            retired_ids,
             quarantine: options.data.join("quarantine"),
             space: Space::new(options.data.clone(), options.reserve_bytes),
             scrubbing: Scrubbing::default(),

@@ -39,6 +39,7 @@ pub(super) fn retire(local: &Local, limits: RetentionLimits, now: Timestamp) -> 
             }
         }
     }
+    local.retired_ids.keep(local, Span::new(start, to))?;
     entries.push(Entry::Retired { start: to });
     let ticket = local.ledger.record(entries)?;
     super::open::wait_blocking(ticket.durable())?;
@@ -83,7 +84,6 @@ pub(super) fn forget(local: &Local, to: Offset) -> Result<(), EngineError> {
     Summaries::remove_files(&*local.fs, &local.events.summary_dir, gone.iter().map(|segment| segment.first()));
     local.events.summaries.forget_below(to);
     local.events.tail.forget_below(to);
-    local.log.append(|filling, _| filling.stage().forget_below(to))?;
     Ok(())
 }
 

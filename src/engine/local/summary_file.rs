@@ -48,11 +48,7 @@ pub(super) fn load(fs: &dyn Fs, dir: &Path, segments: &Segments, segment: &Segme
 
 fn read(fs: &dyn Fs, dir: &Path, first: Offset, digest: [u8; 32]) -> Option<Summary> {
     let bytes = fs::read_all(fs, &dir.join(name(first)), MAX_BYTES).ok()?;
-    let (body, crc) = bytes.split_last_chunk::<4>()?;
-    if crc32fast::hash(body) != u32::from_le_bytes(*crc) {
-        return None;
-    }
-    let stored: Stored = codec::decode(VERSION, body).ok()?;
+    let stored: Stored = codec::decode_checked(VERSION, &bytes).ok()?;
     if stored.digest != digest || stored.first != first.0 {
         return None;
     }
@@ -85,8 +81,7 @@ fn write(fs: &dyn Fs, dir: &Path, summary: &Summary, digest: [u8; 32]) -> io::Re
         gaps: summary.gaps.iter().map(|gap| (gap.from.0, gap.to.0)).collect(),
         ids: summary.ids.iter().map(|known| (known.hash, relative(known), known.time.0)).collect(),
     };
-    let mut bytes = codec::encode(VERSION, &stored);
-    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+    let bytes = codec::encode_checked(VERSION, &stored);
     fs.create_dir(dir)?;
     fs::replace(fs, dir, &name(summary.first), &bytes)
 }
