@@ -2,5 +2,7 @@
 
 mod settled;
 mod window;
+mod words;
 
-pub use window::{AckError, Acked, Rewind, Want, Window};
+pub use window::Window;
+pub use words::{AckError, Acked, Rewind, Want};

@@ -1,6 +1,6 @@
 //! What was acknowledged and is not written down yet.
 
-use super::window::Acked;
+use super::words::Acked;
 use crate::model::Span;
 
 /// Spans with their attempts, in the order in which they were acknowledged, neighbours joined.

@@ -1,7 +1,7 @@
 //! Dead letters: events that a connector's policy or a listener gave up. They stay in the log; this is the list of them.
 
-use super::receipts::{Row, VERSION};
 use super::receipts_query::last_covering;
+use super::receipts_rows::{Row, VERSION};
 use super::{Broker, Error, ErrorKind};
 use crate::codec;
 use crate::engine::Engine;

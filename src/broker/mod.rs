@@ -35,6 +35,7 @@ mod maintain;
 mod options;
 mod receipts;
 mod receipts_query;
+mod receipts_rows;
 mod repair;
 mod verify;
 

@@ -4,17 +4,14 @@
 //! when he asked. The view may be deleted, damaged or panic: it is set aside and made again.
 
 use super::options::Storage;
+use super::receipts_rows::{Block, VERSION};
 use super::{Error, ErrorKind};
 use crate::clock;
-use crate::codec;
 use crate::engine::Engine;
 use crate::fs::{Fs, RealFs};
-use crate::ledger::{Entry, Outcome, Recorded};
-use crate::model::{Offset, Span, SubscriberId, Timestamp};
+use crate::model::Offset;
 use crate::view::{Key, Table, View, ViewError};
 use parking_lot::RwLock;
-use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,39 +19,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Of the rows: a view of another one is made again.
-pub(super) const VERSION: u8 = 3;
 /// How long a question waits for the view.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Name and number of seeks of everybody who was met in a batch.
-type People = HashMap<SubscriberId, (String, u64)>;
-/// What a batch puts into the view, and what it takes out.
-type Rows = Vec<(Key, Option<Vec<u8>>)>;
-
-/// One receipt as stored in the view.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Row {
-    pub(super) id: SubscriberId,
-    pub(super) name: String,
-    pub(super) span: Span,
-    pub(super) time: Timestamp,
-    pub(super) outcome: Outcome,
-    pub(super) attempts: u32,
-    pub(super) status: Option<u16>,
-    pub(super) latency_ms: Option<u32>,
-    pub(super) reason: Option<String>,
-    /// The replay that it is of.
-    pub(super) replay: Option<String>,
-    /// Seeks of the subscriber before it; part of a key.
-    seeks: u64,
-}
-
-impl Row {
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        codec::decode(VERSION, bytes).ok()
-    }
-}
 
 /// The view and its follower.
 pub(super) struct Receipts {
@@ -242,153 +208,17 @@ impl Shared {
             self.applied.send_replace(from);
             return Ok(false);
         }
-        let mut rows = Vec::new();
-        // Within a block a name or seek may be newer than what the view holds.
-        let mut people = People::new();
+        let mut block = Block::new(view);
         if from == Offset::ZERO {
-            rows.push((Key::new(Table::Version, &[]), Some(vec![VERSION])));
-            // Who was made before the oldest entry kept is in no entry any more, but in the snapshot there.
-            let (state, _) = self.engine.history_begins().map_err(|error| ViewError::new(&error))?;
-            for subscriber in state.subscribers() {
-                let known = (subscriber.name.to_string(), u64::from(subscriber.seeks));
-                remember(subscriber.id, known, &mut people, &mut rows);
-            }
+            let (snapshot, _) = self.engine.history_begins().map_err(|error| ViewError::new(&error))?;
+            block.begin(&snapshot);
         }
         for recorded in entries {
-            self.rows_of(view, &recorded, &mut people, &mut rows)?;
+            block.add(&recorded)?;
         }
-        view.apply(rows, next.0)?;
+        view.apply(block.rows, next.0)?;
         self.applied.send_replace(next);
         Ok(true)
-    }
-
-    /// Name and number of seeks of a subscriber, as of the entry being applied.
-    fn person(&self, view: &View, id: SubscriberId, people: &mut People) -> Result<(String, u64), ViewError> {
-        if let Some(known) = people.get(&id) {
-            return Ok(known.clone());
-        }
-        let stored = view.get(&Key::new(Table::Names, &[id.0]))?;
-        let stored = stored.and_then(|bytes| codec::decode::<(String, u64)>(VERSION, &bytes).ok());
-        let known = stored.unwrap_or_else(|| (format!("deleted-{id}"), 0));
-        people.insert(id, known.clone());
-        Ok(known)
-    }
-
-    fn rows_of(&self, view: &View, recorded: &Recorded, people: &mut People, rows: &mut Rows) -> Result<(), ViewError> {
-        let Recorded { offset, time, entry } = recorded;
-        match entry {
-            Entry::Made { id, name, .. } => remember(*id, (name.to_string(), 0), people, rows),
-            Entry::Sought { id, .. } => {
-                let (name, seeks) = self.person(view, *id, people)?;
-                remember(*id, (name, seeks + 1), people, rows);
-            }
-            Entry::LedgerRetired { start } => forget_below(view, *start, rows)?,
-            _ => {}
-        }
-        for (n, receipt) in receipts_of(entry).into_iter().enumerate() {
-            let (name, seeks) = self.person(view, receipt.id, people)?;
-            let row = Row { name, time: *time, seeks, ..receipt };
-            let (at, n) = (offset.0, n as u64);
-            rows.push((Key::new(Table::BySubscriber, &[row.id.0, at, n]), Some(Vec::new())));
-            // A replay says nothing about how the delivery itself stands.
-            if row.replay.is_none() {
-                rows.push((Key::new(Table::Coverage, &[row.id.0, seeks, row.span.to.0, at, n]), Some(Vec::new())));
-                let letter = Key::new(Table::DeadLetters, &[row.id.0, row.span.from.0]);
-                if row.outcome == Outcome::Dead {
-                    rows.push((letter, Some(codec::encode(VERSION, &(at, n)))));
-                } else if matches!(entry, Entry::Resent { .. }) {
-                    rows.push((letter, None));
-                }
-            }
-            rows.push((Key::new(Table::Receipts, &[at, n]), Some(codec::encode(VERSION, &row))));
-        }
-        Ok(())
-    }
-}
-
-/// Takes out what retention took from the ledger.
-fn forget_below(view: &View, start: Offset, rows: &mut Rows) -> Result<(), ViewError> {
-    let (mut gone, mut letters) = (Vec::new(), Vec::new());
-    let all = Key::new(Table::Receipts, &[]);
-    view.scan(&all, &all, |key, value| {
-        let (Some(at), Some(n)) = (Key::number(key, 0), Key::number(key, 1)) else { return true };
-        if at >= start.0 {
-            return false;
-        }
-        if let Some(row) = Row::decode(value) {
-            let coverage = [row.id.0, row.seeks, row.span.to.0, at, n];
-            gone.push((Key::new(Table::BySubscriber, &[row.id.0, at, n]), None));
-            gone.push((Key::new(Table::Coverage, &coverage), None));
-            if row.outcome == Outcome::Dead {
-                letters.push((Key::new(Table::DeadLetters, &[row.id.0, row.span.from.0]), (at, n)));
-            }
-        }
-        gone.push((Key::new(Table::Receipts, &[at, n]), None));
-        true
-    })?;
-    for (key, place) in letters {
-        // One that died again has a newer receipt.
-        let newest = view.get(&key)?.and_then(|bytes| codec::decode::<(u64, u64)>(VERSION, &bytes).ok());
-        if newest == Some(place) {
-            gone.push((key, None));
-        }
-    }
-    // First, so that what this batch adds under the same key stays.
-    rows.splice(0..0, gone);
-    Ok(())
-}
-
-/// Writes down a subscriber's name and seeks.
-fn remember(id: SubscriberId, known: (String, u64), people: &mut People, rows: &mut Rows) {
-    rows.push((Key::new(Table::Names, &[id.0]), Some(codec::encode(VERSION, &known))));
-    people.insert(id, known);
-}
-
-/// The receipts that an entry is; spans in which nothing was sent are none.
-fn receipts_of(entry: &Entry) -> Vec<Row> {
-    let row = |id: &SubscriberId, span: Span, outcome, attempts| Row {
-        id: *id,
-        name: String::new(),
-        span,
-        time: Timestamp(0),
-        outcome,
-        attempts,
-        status: None,
-        latency_ms: None,
-        reason: None,
-        replay: None,
-        seeks: 0,
-    };
-    match entry {
-        Entry::Acked { id, spans, status, latency_ms, .. } => spans
-            .iter()
-            .filter(|acked| acked.attempts > 0)
-            .map(|acked| Row {
-                status: *status,
-                latency_ms: *latency_ms,
-                ..row(id, acked.span, Outcome::Acked, acked.attempts)
-            })
-            .collect(),
-        Entry::Dead { id, offset, attempts, status, reason } => vec![Row {
-            status: *status,
-            reason: Some(reason.clone()),
-            ..row(id, Span::one(*offset), Outcome::Dead, *attempts)
-        }],
-        Entry::Skipped { id, spans, reason } => spans
-            .iter()
-            .map(|sent| Row { reason: Some(reason.clone()), ..row(id, sent.span, Outcome::Skipped, sent.attempts) })
-            .collect(),
-        Entry::Resent { id, offset, replay, attempts, status, latency_ms, failure } => {
-            let outcome = if failure.is_some() { Outcome::Dead } else { Outcome::Acked };
-            vec![Row {
-                status: *status,
-                latency_ms: *latency_ms,
-                reason: failure.clone(),
-                replay: replay.clone(),
-                ..row(id, Span::one(*offset), outcome, *attempts)
-            }]
-        }
-        _ => Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Questions about receipts.
 
-use super::receipts::{Row, VERSION};
+use super::receipts_rows::{Row, VERSION};
 use super::{Broker, Error};
 use crate::engine::Engine;
 use crate::ledger::{Outcome, Subscriber};

@@ -10,6 +10,7 @@ mod mend;
 mod secrets;
 mod state;
 mod store;
+mod subscriber;
 mod target;
 mod vault;
 
@@ -17,7 +18,8 @@ pub use entry::{Entry, Outcome, Sealed, SentSpan, Via};
 pub use error::LedgerError;
 pub use mend::accept_loss;
 pub use secrets::{ConnectorSecrets, SigningSecret, TooManySecrets};
-pub use state::{FailedAttempt, State, Subscriber};
+pub use state::State;
 pub use store::{Ledger, Recorded};
+pub use subscriber::{FailedAttempt, Subscriber};
 pub use target::Target;
 pub use vault::{Vault, VaultError};

@@ -1,20 +1,18 @@
 //! One WebSocket connection, from its upgrade to its close.
 
 use super::close::Close;
-use super::frame::{self, Ack, Nack, Peek, Ping, Publish, Reject, Subscribe, Working};
+use super::frame::{self, Nack, Peek, Ping, Subscribe, Working};
 use super::wire::Wire;
 use crate::api::asked::{self, Asked};
+use crate::api::body;
 use crate::api::feed::{Feed, Opening};
 use crate::api::problem::Problem;
 use crate::api::query::Query;
 use crate::api::router::Api;
-use crate::api::{body, publish, render};
-use crate::broker::Error;
 use crate::clock::{self, Instant};
-use crate::deliver::{Delivery, Ending};
-use crate::ledger::{Entry, Via};
+use crate::ledger::Via;
 use crate::metrics::Word;
-use crate::model::{Event, Invalid, Offset, limits};
+use crate::model::limits;
 use axum::extract::ws::{Message, WebSocket};
 use axum::http::{StatusCode, Uri};
 use bytes::Bytes;
@@ -22,31 +20,28 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::time::Duration;
 
 const PING_EVERY: Duration = Duration::from_secs(25);
 const PONG_WITHIN: Duration = Duration::from_secs(10);
 /// Publishes of one connection that may wait for the disk; then its frames wait.
 const MAX_OUTSTANDING: usize = 1_024;
-/// Frames fed to the socket before it is flushed.
-const FEED_FRAMES: usize = 128;
 
 /// Ends the connection; `None` where there is nobody to tell.
-type Ended = Option<Close>;
+pub(super) type Ended = Option<Close>;
 
 /// One connection.
 pub(super) struct Connection {
-    api: Api,
+    pub(super) api: Api,
     socket: WebSocket,
-    feed: Feed,
-    wire: Wire,
-    batch: Option<usize>,
+    pub(super) feed: Feed,
+    pub(super) wire: Wire,
+    pub(super) batch: Option<usize>,
     /// Publishes and confirmed acks under way: each becomes a frame.
-    answers: FuturesUnordered<BoxFuture<'static, Message>>,
+    pub(super) answers: FuturesUnordered<BoxFuture<'static, Message>>,
     next_ping: Instant,
     pinged: Option<Instant>,
-    via: Word,
+    pub(super) via: Word,
 }
 
 impl Connection {
@@ -244,94 +239,6 @@ impl Connection {
         Ok(frame::subscribed(&filter, subscriber.as_deref(), cursor, self.api.broker.end()))
     }
 
-    fn publish(&mut self, text: &str, reference: Option<Value>) -> Result<(), Problem> {
-        let mut publish: Publish<'_> = body::object(text)?;
-        let broker = self.api.broker.clone();
-        let failed = |error: Error, reference: Option<&Value>| frame::error(&Problem::from(error), reference);
-        if let Some(events) = publish.events.take() {
-            if let Some(member) = publish.single_member() {
-                return Err(Invalid::new(member, "and events exclude each other").into());
-            }
-            let limit = broker.publish_limits().max_batch_bytes;
-            if events.iter().map(|event| event.get().len()).sum::<usize>() > limit {
-                let detail = format!("the batch is larger than {limit} bytes");
-                return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail));
-            }
-            let events = publish::entries(&self.api, &events)?;
-            self.answers.push(Box::pin(async move {
-                match publish::batch(&broker, events).await {
-                    Ok(placed) => frame::published_batch(&placed, reference.as_ref()),
-                    Err(error) => failed(error, reference.as_ref()),
-                }
-            }));
-            return Ok(());
-        }
-        let event = publish.single()?.check(|| broker.make_id())?;
-        self.answers.push(Box::pin(async move {
-            match broker.publish(event).await {
-                Ok(published) => {
-                    let id = published.id.to_string();
-                    let (offset, time, duplicate) = (published.offset, published.time, published.duplicate);
-                    frame::published(crate::engine::Placed { offset, time, duplicate }, &id, reference.as_ref())
-                }
-                Err(error) => failed(error, reference.as_ref()),
-            }
-        }));
-        Ok(())
-    }
-
-    fn ack(&mut self, ack: Ack) -> Result<(), Problem> {
-        let session = self.feed.session()?;
-        let (subscription, generation) = (Arc::clone(session.subscription()), session.generation());
-        match (ack.offset, ack.offsets) {
-            (Some(offset), None) => subscription.ack_through(generation, body::offset(&offset)?)?,
-            (None, Some(offsets)) => {
-                let offsets = offsets.iter().map(body::offset).collect::<Result<Vec<Offset>, _>>()?;
-                subscription.ack_each(generation, &offsets)?;
-            }
-            _ => return Err(Invalid::new("offset", "give either offset or offsets").into()),
-        }
-        self.api.broker.metrics().acks.get_or_create(&self.via).inc();
-        if ack.confirm {
-            let registry = Arc::clone(self.api.broker.registry());
-            self.answers.push(Box::pin(async move {
-                let durable = subscription.confirmed(generation).await.map_err(Problem::from);
-                let cursor = durable.and_then(|()| Ok(registry.cursor(&subscription)?));
-                match cursor {
-                    Ok(cursor) => frame::text(&json!({"op": "acked", "cursor": cursor})),
-                    Err(problem) => frame::error(&problem, None),
-                }
-            }));
-        }
-        Ok(())
-    }
-
-    fn nack(&mut self, nack: &Nack) -> Result<(), Problem> {
-        let session = self.feed.session()?;
-        let (offset, delay) = (body::offset(&nack.offset)?, frame::delay(nack.delay.as_deref())?);
-        Ok(session.subscription().nack(session.generation(), offset, delay)?)
-    }
-
-    fn reject(&mut self, reject: Reject) -> Result<(), Problem> {
-        let session = self.feed.session()?;
-        let offset = body::offset(&reject.offset)?;
-        let reason = reject.reason.unwrap_or_else(|| "rejected by its listener".to_owned());
-        if reason.len() > limits::MAX_KEY_BYTES * 4 {
-            return Err(Invalid::new("reason", "is longer than 1020 bytes").into());
-        }
-        let id = session.subscription().id();
-        let dead = |attempts| Entry::Dead { id, offset, attempts, status: None, reason };
-        // Nobody waits for this word: like an ack, it is durable within the next commits.
-        let _ticket = session.subscription().give_up(session.generation(), offset, dead)?;
-        self.api.broker.metrics().dead_letters.inc();
-        Ok(())
-    }
-
-    fn working(&mut self, offset: &Value) -> Result<(), Problem> {
-        let session = self.feed.session()?;
-        Ok(session.subscription().working(session.generation(), body::offset(offset)?)?)
-    }
-
     /// Sends an answer and those that are ready behind it, flushed once.
     async fn answered(&mut self, first: Message) -> Result<(), Ended> {
         self.put(first).await?;
@@ -341,100 +248,15 @@ impl Connection {
         self.flush().await
     }
 
-    /// Sends a delivery and those that are at hand behind it, flushed once: one system call for many events.
-    async fn deliver(&mut self, first: Result<Delivery, Error>) -> Result<(), Ended> {
-        let mut next = match first {
-            Ok(delivery) => Some(delivery),
-            Err(error) => {
-                if self.wire == Wire::Stentor {
-                    self.send(frame::error(&Problem::from(error), None)).await?;
-                }
-                return Err(Some(Close::Trouble));
-            }
-        };
-        let mut gathered: Vec<(Arc<Event>, u32)> = Vec::new();
-        let mut frames = 0;
-        while let Some(delivery) = next.take() {
-            match delivery {
-                Delivery::Event { event, attempt } => {
-                    self.count(attempt);
-                    if self.batch.is_some() {
-                        gathered.push((event, attempt));
-                    } else {
-                        self.put(self.wire.event(&event, attempt)).await?;
-                    }
-                }
-                other => {
-                    self.put_gathered(&mut gathered).await?;
-                    self.tell(other).await?;
-                }
-            }
-            frames += 1;
-            if self.batch.is_some_and(|most| gathered.len() >= most) {
-                self.put_gathered(&mut gathered).await?;
-            }
-            if frames < FEED_FRAMES.max(self.batch.unwrap_or(0)) {
-                next = self.feed.next_now();
-            }
-        }
-        self.put_gathered(&mut gathered).await?;
-        self.flush().await
-    }
-
-    fn count(&self, attempt: u32) {
-        let metrics = self.api.broker.metrics();
-        metrics.deliveries.get_or_create(&self.via).inc();
-        if attempt > 1 {
-            metrics.redeliveries.get_or_create(&self.via).inc();
-        }
-    }
-
-    async fn tell(&mut self, delivery: Delivery) -> Result<(), Ended> {
-        match delivery {
-            Delivery::Event { .. } => Ok(()),
-            Delivery::Gap(span) => {
-                self.api.broker.metrics().gaps.inc();
-                self.put(self.wire.gap(span)).await
-            }
-            Delivery::CaughtUp(end) => match self.wire.caught_up(end) {
-                Some(message) => self.put(message).await,
-                None => Ok(()),
-            },
-            Delivery::Ended(ending) => {
-                let close = match ending {
-                    Ending::TakenOver => Close::TakenOver,
-                    Ending::Moved => Close::Moved,
-                    Ending::Failed | Ending::Full => Close::Trouble,
-                };
-                self.flush().await?;
-                Err(Some(close))
-            }
-        }
-    }
-
-    /// The `events` frame of what was gathered.
-    async fn put_gathered(&mut self, gathered: &mut Vec<(Arc<Event>, u32)>) -> Result<(), Ended> {
-        if gathered.is_empty() {
-            return Ok(());
-        }
-        let bytes: usize = gathered.iter().map(|(event, _)| event.weight()).sum();
-        let mut out = Vec::with_capacity(bytes + 32);
-        out.extend_from_slice(br#"{"op":"events","events":"#);
-        render::deliveries(&mut out, gathered.iter().map(|(event, attempt)| (&**event, *attempt)));
-        gathered.clear();
-        out.push(b'}');
-        self.put(frame::shared(out.into())).await
-    }
-
-    async fn put(&mut self, message: Message) -> Result<(), Ended> {
+    pub(super) async fn put(&mut self, message: Message) -> Result<(), Ended> {
         self.within_pong(|socket| Box::pin(socket.feed(message))).await
     }
 
-    async fn flush(&mut self) -> Result<(), Ended> {
+    pub(super) async fn flush(&mut self) -> Result<(), Ended> {
         self.within_pong(|socket| Box::pin(socket.flush())).await
     }
 
-    async fn send(&mut self, message: Message) -> Result<(), Ended> {
+    pub(super) async fn send(&mut self, message: Message) -> Result<(), Ended> {
         self.put(message).await?;
         self.flush().await
     }

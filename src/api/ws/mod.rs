@@ -2,7 +2,9 @@
 
 mod close;
 mod connection;
+mod deliver;
 mod frame;
+mod says;
 mod wire;
 
 use super::openapi::params::{Frames, Stream as InStream};

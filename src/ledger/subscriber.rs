@@ -1,0 +1,218 @@
+//! One subscriber or connector, as far as it is durable: what the entries about it amount to.
+
+use super::entry::Entry;
+use super::target::Target;
+use crate::model::{Filter, Kind, Name, Offset, Span, Spans, SubscriberId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A connector's event that went wrong and is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedAttempt {
+    /// Attempts so far.
+    pub attempts: u32,
+    /// How long it had been failing when that was written down, or when its wait was cut short.
+    pub failing_for: Duration,
+    /// When that was written down.
+    pub since: Timestamp,
+    /// When the next is due, by the wall clock.
+    pub next_attempt: Timestamp,
+    /// The wait until then that was chosen.
+    pub wait: Duration,
+    /// The status of the last answer.
+    pub status: Option<u16>,
+    /// What went wrong last.
+    pub reason: String,
+}
+
+impl FailedAttempt {
+    /// What is left of the wait when the wall clock shows `now`: never more than was chosen, whatever the clock did.
+    #[must_use]
+    pub fn left(&self, now: Timestamp) -> Duration {
+        self.next_attempt.since(now).min(self.wait)
+    }
+
+    /// How long it has been failing when the wall clock shows `now`. Of the time since the last attempt no more counts
+    /// than the wait that was chosen: how long nobody tried, or how far a clock jumped, says nothing about the endpoint.
+    #[must_use]
+    pub fn failing_by(&self, now: Timestamp) -> Duration {
+        self.failing_for + self.wait.saturating_sub(self.left(now))
+    }
+}
+
+/// One subscriber or connector, as far as it is durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscriber {
+    /// Its number.
+    pub id: SubscriberId,
+    /// Its name.
+    pub name: Name,
+    /// What it asks for.
+    pub target: Target,
+    /// Patterns, each from an offset on; never empty, ascending.
+    pub patterns: Vec<(Offset, Filter)>,
+    /// Where it began.
+    pub first_cursor: Offset,
+    /// Everything below is done or does not match.
+    pub floor: Offset,
+    /// What is done at or above the floor.
+    pub done: Spans,
+    /// Seeks so far: between two, each event has one receipt.
+    pub seeks: u32,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it last acknowledged.
+    pub last_ack: Option<Timestamp>,
+    /// Events of a connector that are tried again.
+    pub failed: BTreeMap<Offset, FailedAttempt>,
+    /// Failures since the last success.
+    pub failures_in_row: u32,
+    /// Stopped, and why.
+    pub paused: Option<String>,
+    /// What retention took before it was acknowledged, until the listener has said that it knows.
+    pub missed: Spans,
+}
+
+impl Subscriber {
+    /// One that was made at `time` and begins at `cursor`, in a log that begins at `start`.
+    pub(super) fn made(
+        id: SubscriberId,
+        name: &Name,
+        target: &Target,
+        cursor: Offset,
+        time: Timestamp,
+        start: Offset,
+    ) -> Self {
+        Self {
+            id,
+            name: name.clone(),
+            target: target.clone(),
+            patterns: vec![(cursor, target.channels().clone())],
+            first_cursor: cursor,
+            // Retention may have been recorded between the asking and the making.
+            floor: cursor.max(start),
+            done: Spans::new(),
+            seeks: 0,
+            created: time,
+            last_ack: None,
+            failed: BTreeMap::new(),
+            failures_in_row: 0,
+            paused: None,
+            missed: Spans::new(),
+        }
+    }
+
+    /// What kind it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.target.kind()
+    }
+
+    /// The patterns in force now.
+    #[must_use]
+    pub fn channels(&self) -> &Filter {
+        self.target.channels()
+    }
+
+    /// The patterns that were in force at an offset.
+    #[must_use]
+    pub fn channels_at(&self, offset: Offset) -> &Filter {
+        let behind = self.patterns.partition_point(|(from, _)| *from <= offset);
+        self.patterns.get(behind.saturating_sub(1)).map_or(self.channels(), |(_, filter)| filter)
+    }
+
+    /// Whether everything at that offset is done.
+    #[must_use]
+    pub fn is_done(&self, offset: Offset) -> bool {
+        offset < self.floor || self.done.contains(offset)
+    }
+
+    fn finish(&mut self, span: Span) {
+        self.done.insert(span);
+        self.floor = self.done.first_missing(self.floor);
+        self.done.retain_from(self.floor);
+        let floor = self.floor;
+        self.failed.retain(|offset, _| *offset >= floor && !span.contains(*offset));
+        self.missed.remove(span);
+    }
+
+    /// What an entry does to the one whom it is about.
+    pub(super) fn happened(&mut self, entry: &Entry, time: Timestamp) {
+        match entry {
+            Entry::Changed { target, from, .. } => {
+                if self.channels() != target.channels() {
+                    self.patterns.retain(|(at, _)| at < from);
+                    self.patterns.push((*from, target.channels().clone()));
+                }
+                self.target = target.clone();
+                self.retry_now(time);
+            }
+            Entry::Acked { spans, .. } => {
+                spans.iter().for_each(|acked| self.finish(acked.span));
+                self.last_ack = Some(time);
+                self.failures_in_row = 0;
+            }
+            Entry::Failed { offset, attempts, failing_for, next_attempt, wait, status, reason, .. } => {
+                let failed = FailedAttempt {
+                    attempts: *attempts,
+                    failing_for: *failing_for,
+                    since: time,
+                    next_attempt: *next_attempt,
+                    wait: *wait,
+                    status: *status,
+                    reason: reason.clone(),
+                };
+                self.failed.insert(*offset, failed);
+                self.failures_in_row = self.failures_in_row.saturating_add(1);
+            }
+            Entry::Dead { offset, .. } => {
+                self.finish(Span::one(*offset));
+                if self.kind() == Kind::Connector {
+                    // The endpoint failed once more, as before every other retry.
+                    self.failures_in_row = self.failures_in_row.saturating_add(1);
+                }
+            }
+            Entry::Skipped { spans, .. } => spans.iter().for_each(|sent| self.finish(sent.span)),
+            Entry::Sought { cursor, .. } => {
+                // What is delivered from here on is delivered under the patterns in force now.
+                let channels = self.channels().clone();
+                self.patterns.retain(|(at, _)| at < cursor);
+                self.patterns.push((*cursor, channels));
+                self.floor = *cursor;
+                self.done = Spans::new();
+                self.failed.clear();
+                self.missed = Spans::new();
+                self.first_cursor = self.first_cursor.min(*cursor);
+                self.seeks = self.seeks.saturating_add(1);
+            }
+            Entry::Paused { reason, .. } => self.paused = Some(reason.clone().unwrap_or_default()),
+            Entry::Resumed { .. } => {
+                self.paused = None;
+                self.failures_in_row = 0;
+                self.retry_now(time);
+            }
+            Entry::Missed { span, .. } => self.missed.insert(*span),
+            Entry::Told { span, .. } => self.missed.remove(*span),
+            Entry::Began { .. }
+            | Entry::Made { .. }
+            | Entry::Deleted { .. }
+            | Entry::Retired { .. }
+            | Entry::LedgerRetired { .. }
+            | Entry::LossAccepted { .. }
+            | Entry::Resent { .. }
+            | Entry::Cut { .. } => {}
+        }
+    }
+
+    /// Whoever mended a connector, or let it go on, does not want to wait for the old backoff. The ledger's time never
+    /// falls, so where the clock was set back it lies ahead of it; that nothing is left to wait says it on any clock.
+    fn retry_now(&mut self, time: Timestamp) {
+        for failed in self.failed.values_mut() {
+            // What has passed of the wait counts, or whoever puts the same settings every minute would never see it given up.
+            failed.failing_for += time.since(failed.since).min(failed.wait);
+            failed.next_attempt = failed.next_attempt.min(time);
+            failed.wait = Duration::ZERO;
+        }
+    }
+}
