@@ -95,6 +95,10 @@ fn views() -> Result<(), Error> {
         write("view", &format!("summary-{n}"), &[&[2], &bytes[..]].concat())?;
         write("view", &format!("sealed-{n}"), &[&[3], &bytes[..bytes.len() - 4]].concat())?;
     }
+    let (worn, path) = real::worn();
+    let (_, bytes) = worn.files().into_iter().find(|(found, _)| *found == path).expect("it is there");
+    write("view", "ids", &[&[4], &bytes[..]].concat())?;
+    write("view", "sealed-ids", &[&[5], &bytes[..bytes.len() - 4]].concat())?;
     let key: Vec<u8> = (0..80).collect();
     write("view", "keys", &[&[1], &key[..]].concat())?;
     let folder = tempfile::tempdir()?;

@@ -2,7 +2,7 @@
 //!
 //! Holds: every acknowledged event is read, byte for byte, once, in order (invariants 1, 2, 12); one that was not
 //! acknowledged is wholly there after a restart or not at all (3); a repeat gets the first one's offset, also after a
-//! crash, and another content under the same id is refused (26); a cursor is where it was acknowledged or asked to be
+//! crash and where retention took the first one, and another content under the same id is refused (26); a cursor is where it was acknowledged or asked to be
 //! (16, 17); after a failed call nothing more is acknowledged, after a full disk everything goes on (10, 11); a start
 //! after a kill, a power cut or both, interrupted anywhere, is never refused (9); retention takes only what it records
 //! (13).
@@ -49,6 +49,10 @@ struct Model {
     made: bool,
     start: u64,
     retired: u64,
+    /// Ids below may be forgotten: the disk refused to keep them when retention took their events.
+    known: u64,
+    /// Whether a fault is set.
+    faulty: bool,
     count: u64,
     /// Whether the two logs still take something.
     poisoned: bool,
@@ -96,6 +100,7 @@ impl Run {
         self.engine = Some(opened.engine);
         // What is still armed would meet the model's own reading.
         self.fs.set_fault(Fault::default());
+        self.model.faulty = false;
         self.model.poisoned = false;
         self.model.ledger_poisoned = false;
         self.settle();
@@ -193,8 +198,8 @@ impl Run {
                 let payloads = (0..2 + count % 3).map(|_| self.payload(size)).collect();
                 self.publish(payloads);
             }
-            Step::Repeat { of, other } if end > self.model.start => {
-                let offset = self.model.start + u64::from(of) % (end - self.model.start);
+            Step::Repeat { of, other } if end > self.model.known => {
+                let offset = self.model.known + u64::from(of) % (end - self.model.known);
                 let payload = &self.model.events[offset as usize];
                 let id: String = payload.chars().filter(char::is_ascii_digit).take(18).collect();
                 let event = named(&id, if other { "\"other\"" } else { payload });
@@ -223,11 +228,16 @@ impl Run {
             Step::Retain { bytes } if !self.model.ledger_poisoned => {
                 let limits = RetentionLimits { max_bytes: Some(u64::from(bytes) * 100), ..RetentionLimits::default() };
                 match engine.maintain(limits, Timestamp(0)) {
-                    Ok(Some(to)) => (self.model.start, self.model.retired) = (to.0, to.0),
+                    Ok(Some(to)) => {
+                        (self.model.start, self.model.retired) = (to.0, to.0);
+                        if self.model.faulty {
+                            self.model.known = to.0;
+                        }
+                    }
                     Ok(None) => {}
                     // How far it came is not known: up to all that was published.
                     Err(_) => {
-                        self.model.retired = end;
+                        (self.model.retired, self.model.known) = (end, end);
                         self.model.start = engine.start().0;
                         self.model.ledger_poisoned = engine.refuses_entries().is_some();
                     }
@@ -249,13 +259,18 @@ impl Run {
             Step::FailCall { after, for_good } => {
                 let call = self.fs.calls() + u64::from(after % 64);
                 self.fs.set_fault(Fault { fail_call: Some(call), keep_failing: for_good, ..Fault::default() });
+                self.model.faulty = true;
             }
             Step::FillDisk { left } => {
                 let used: u64 = self.fs.files().iter().map(|(_, bytes)| bytes.len() as u64).sum();
                 let capacity = Some(used + u64::from(left) * 32);
                 self.fs.set_fault(Fault { capacity, ..Fault::default() });
+                self.model.faulty = true;
             }
-            Step::Heal => self.fs.set_fault(Fault::default()),
+            Step::Heal => {
+                self.fs.set_fault(Fault::default());
+                self.model.faulty = false;
+            }
             Step::Read { from, events } => {
                 let from = self.model.start + u64::from(from) % (end - self.model.start + 1);
                 let budget = 1 + usize::from(events);

@@ -1,16 +1,17 @@
-//! Views, any bytes: rows of the receipts' view, its keys, and the summaries of sealed segments. The first byte says
-//! which.
+//! Views, any bytes: rows of the receipts' view, its keys, and the summaries of sealed segments; and the ids that are
+//! kept when retention takes their events. The first byte says which.
 //!
 //! Holds: a row is a receipt or none, never a panic, and never allocates beyond its bytes (invariant 14); keys sort as
 //! their numbers do, and give them back; with a damaged summary the answers are those of the log (25), and with a
-//! false one under a right checksum every event is still read as it was written (5).
+//! false one under a right checksum every event is still read as it was written (5); damaged ids keep nothing from
+//! opening, and what is published then is read (1).
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use stentor::broker::Receipt;
-use stentor::engine::{Budget, Engine, Local, LocalOptions};
+use stentor::engine::{AppendError, Budget, Engine, Local, LocalOptions};
 use stentor::fs::MemoryFs;
 use stentor::log::Recover;
 use stentor::model::{Event, Filter, Offset, Span};
@@ -95,6 +96,29 @@ fn summary(bytes: &[u8], seal: bool) {
     assert!(read(&engine) == stored.events, "what is read comes from the log (5)");
 }
 
+/// A directory of which retention took the oldest segment; the ids kept of it replaced by any bytes.
+fn retired_ids(bytes: &[u8], seal: bool) {
+    static WORN: OnceLock<(MemoryFs, PathBuf)> = OnceLock::new();
+    let (fs, path) = WORN.get_or_init(real::worn);
+    let fs = fs.fork();
+    let mut file = bytes.to_vec();
+    if seal {
+        file.extend(crc32fast::hash(bytes).to_le_bytes());
+    }
+    fs.put(path, &file);
+    let opened = memory::within(1 << 20, || Local::open(Arc::new(fs.clone()), &real::options()));
+    let engine = opened.expect("ids keep nothing from opening").engine;
+    let end = engine.end();
+    for n in [0, 2, 1_000] {
+        match runtime().block_on(engine.append(vec![real::event(n)])) {
+            Ok(placed) => assert!(placed[0].duplicate || placed[0].offset >= end, "it has a place"),
+            // A false likeness under a right checksum makes a repeat another event.
+            Err(error) => assert!(seal && matches!(error, AppendError::Conflict { .. }), "{error}"),
+        }
+    }
+    engine.close();
+}
+
 fn keys(bytes: &[u8]) {
     let (one, other) = bytes.split_at(bytes.len() / 2);
     let numbers = |bytes: &[u8]| -> Vec<u64> {
@@ -112,13 +136,15 @@ fn keys(bytes: &[u8]) {
 
 fuzz_target!(|data: &[u8]| {
     let Some((what, bytes)) = data.split_first() else { return };
-    match what % 4 {
+    match what % 6 {
         0 => {
             let row = memory::within(bytes.len() + 4096, || Receipt::of_row(bytes));
             assert!(row.is_none_or(|row| row.subscriber.len() <= bytes.len()));
         }
         1 => keys(bytes),
         2 => summary(bytes, false),
-        _ => summary(bytes, true),
+        3 => summary(bytes, true),
+        4 => retired_ids(bytes, false),
+        _ => retired_ids(bytes, true),
     }
 });

@@ -1,10 +1,11 @@
 //! Real data directories, written by the broker's own code: the same bytes each time.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use stentor::clock::{Clock, Random};
-use stentor::engine::{Engine, Local, LocalOptions};
+use stentor::engine::{Engine, Local, LocalOptions, RetentionLimits};
 use stentor::fs::MemoryFs;
 use stentor::ledger::{SentSpan, Entry, Target, Via};
 use stentor::log::Recover;
@@ -111,3 +112,16 @@ pub fn directory(events: u64) -> MemoryFs {
 
 /// How long anything here may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A directory of which retention took the oldest segment, and the file that keeps its ids.
+pub fn worn() -> (MemoryFs, PathBuf) {
+    let fs = directory(14);
+    let engine = Local::open(Arc::new(fs.clone()), &options()).expect("it is whole").engine;
+    let one_byte = RetentionLimits { max_bytes: Some(1), ..RetentionLimits::default() };
+    engine.maintain(one_byte, Timestamp(0)).expect("a disk without faults").expect("there is more than one segment");
+    engine.close();
+    drop(engine);
+    let kept = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "ids");
+    let path = fs.files().into_iter().map(|(path, _)| path).find(kept).expect("ids are kept");
+    (fs, path)
+}

@@ -54,21 +54,24 @@ impl RetiredIds {
         for name in names(fs, &dir)? {
             let path = dir.join(&name);
             let io = |source| EngineError::Log(LogError::Io { path: path.clone(), source });
-            match read(fs, &path) {
-                Ok(stored) if stored.first < start.0 => {
-                    files.push(Span::new(Offset(stored.first), Offset(stored.next)));
-                    for (offset, time, likeness) in stored.ids {
+            let bytes = fs::read_all(fs, &path, MAX_BYTES).map_err(io)?;
+            let before = files.last().map_or(Offset::ZERO, |last: &Span| last.to);
+            match decode(&name, &bytes) {
+                Ok(Stored { first, next, ids: kept }) if first >= before.0 && next <= start.0 => {
+                    files.push(Span::new(Offset(first), Offset(next)));
+                    for (offset, time, likeness) in kept {
                         let (offset, time) = (Offset(offset), Timestamp(time));
                         ids.remember(Known { hash: likeness.hash(), offset, time });
                         ids.retire([(offset, likeness)]);
                     }
                 }
                 _ if read_only => {}
-                Ok(_) => fs.remove(&path).map_err(io)?,
-                Err(error) => {
+                Ok(Stored { first, .. }) if first >= start.0 => fs.remove(&path).map_err(io)?,
+                other => {
+                    let error = other.err().map_or_else(|| "they overlap others".to_owned(), |error| error.to_string());
                     let quarantine = data.join("quarantine");
                     fs.create_dir(&quarantine).and_then(|()| fs.rename(&path, &quarantine.join(&name))).map_err(io)?;
-                    tracing::error!(%error, file = %path.display(), "ids of retired events are damaged and set aside: \
+                    tracing::error!(error, file = %path.display(), "ids of retired events are damaged and set aside: \
                         publishing one of them again gives a new event");
                 }
             }
@@ -131,8 +134,10 @@ pub(crate) fn verify_retired_ids(fs: &dyn Fs, data: &Path) -> Result<Vec<Finding
     let dir = data.join("ids");
     let mut findings = Vec::new();
     for name in names(fs, &dir)? {
-        let path = dir.join(name);
-        if let Err(error) = read(fs, &path) {
+        let path = dir.join(&name);
+        let bytes = fs::read_all(fs, &path, MAX_BYTES);
+        let bytes = bytes.map_err(|source| EngineError::Log(LogError::Io { path: path.clone(), source }))?;
+        if let Err(error) = decode(&name, &bytes) {
             let detail = format!("ids of retired events: {error}");
             findings.push(Finding {
                 path,
@@ -157,14 +162,15 @@ fn names(fs: &dyn Fs, dir: &Path) -> Result<Vec<String>, EngineError> {
     Ok(names)
 }
 
-fn read(fs: &dyn Fs, path: &Path) -> Result<Stored, CodecError> {
-    let malformed = |what: String| CodecError::Malformed(what);
-    let bytes = fs::read_all(fs, path, MAX_BYTES).map_err(|error| malformed(error.to_string()))?;
-    let stored: Stored = codec::decode_checked(VERSION, &bytes)?;
-    let named = path.file_name().is_some_and(|found| *found == *name(Offset(stored.first)));
+fn decode(named: &str, bytes: &[u8]) -> Result<Stored, CodecError> {
+    let stored: Stored = codec::decode_checked(VERSION, bytes)?;
     let inside = stored.ids.iter().all(|(at, _, _)| (stored.first..stored.next).contains(at));
     let ascending = stored.ids.is_sorted_by(|(a, ..), (b, ..)| a < b);
-    if named && inside && ascending { Ok(stored) } else { Err(malformed("it is another segment's".to_owned())) }
+    if named == name(Offset(stored.first)) && inside && ascending {
+        Ok(stored)
+    } else {
+        Err(CodecError::Malformed("it is another segment's".to_owned()))
+    }
 }
 
 /// What is kept of each known event of a span; what cannot be read any more is left out.
