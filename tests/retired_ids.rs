@@ -111,6 +111,21 @@ async fn ids_that_the_broker_made_are_not_kept() {
 }
 
 #[tokio::test]
+async fn damage_does_not_hold_retention_up() {
+    // It did: the ids of a segment were read before it went, and one that could not be read never went.
+    let disk = Disk::new();
+    let engine = disk.open();
+    for n in 0..20 {
+        publish(&engine, n, "first").await.unwrap();
+    }
+    disk.fs.flip(Path::new("data/events/00000000000000000000.seg"), 1_500 * 8);
+    while engine.maintain(ONE_BYTE, Timestamp(2 * DAY)).unwrap().is_some() {}
+    assert!(engine.start() > Offset(12), "retention took it: {}", engine.start());
+    let last = engine.append(vec![event(19, "first", "00-1")]).await.unwrap()[0];
+    assert_eq!((last.offset, last.duplicate), (Offset(19), true));
+}
+
+#[tokio::test]
 async fn damaged_ids_are_set_aside_and_the_broker_starts() {
     // An id of it is then published anew: the only way on, and the log says so. No other id is touched.
     let disk = Disk::new();

@@ -39,7 +39,7 @@ pub(super) fn retire(local: &Local, limits: RetentionLimits, now: Timestamp) -> 
             }
         }
     }
-    local.retired_ids.keep(local, Span::new(start, to))?;
+    local.retired_ids.keep(local, Span::new(start, to));
     entries.push(Entry::Retired { start: to });
     let ticket = local.ledger.record(entries)?;
     super::open::wait_blocking(ticket.durable())?;

@@ -83,12 +83,12 @@ impl RetiredIds {
     ///
     /// A disk that cannot take it does not stop retention, which may be what frees it: then the window ends with the
     /// process, and that is said.
-    pub(super) fn keep(&self, local: &Local, span: Span) -> Result<(), EngineError> {
+    pub(super) fn keep(&self, local: &Local, span: Span) {
         let known = local.log.with_stage(|ids| ids.within(span));
         if known.is_empty() {
-            return Ok(());
+            return;
         }
-        let ids = likenesses(local, span, &known)?;
+        let ids = likenesses(local, span, &known);
         let likenesses: Vec<(Offset, Likeness)> =
             ids.iter().map(|(at, _, likeness)| (Offset(*at), *likeness)).collect();
         local.log.with_stage(|ids| ids.retire(likenesses));
@@ -96,13 +96,18 @@ impl RetiredIds {
         let bytes = codec::encode_checked(VERSION, &stored);
         let written = local.fs.create_dir(&self.dir);
         match written.and_then(|()| fs::replace(&*local.fs, &self.dir, &name(span.from), &bytes)) {
-            Ok(()) => self.files.lock().push(span),
+            Ok(()) => {
+                let mut files = self.files.lock();
+                // Retention that did not get further comes here again.
+                if files.last() != Some(&span) {
+                    files.push(span);
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, from = %span.from, to = %span.to, "ids of events that retention takes \
                 could not be kept: after a restart, publishing one of them again gives a new event")
             }
         }
-        Ok(())
     }
 
     /// Removes files whose last id is beyond the window.
@@ -173,24 +178,31 @@ fn decode(named: &str, bytes: &[u8]) -> Result<Stored, CodecError> {
     }
 }
 
-/// What is kept of each known event of a span; what cannot be read any more is left out.
-fn likenesses(local: &Local, span: Span, known: &[Known]) -> Result<Vec<(u64, u64, Likeness)>, EngineError> {
+/// What is kept of each known event of a span. Damage must not hold retention up: what cannot be read is left out.
+fn likenesses(local: &Local, span: Span, known: &[Known]) -> Vec<(u64, u64, Likeness)> {
     let mut kept = Vec::with_capacity(known.len());
     let mut wanted = known.iter().map(|known| known.offset).peekable();
     let (mut at, mut hint) = (span.from, None);
     while at < span.to && wanted.peek().is_some() {
-        let block = local.log.segments().read(at, hint, limits::READ_BLOCK_BYTES)?;
+        let block = match local.log.segments().read(at, hint, limits::READ_BLOCK_BYTES) {
+            Ok(block) => block,
+            Err(error) => {
+                tracing::warn!(%error, from = %at, to = %span.to, "ids of events that cannot be read are not kept when \
+                    retention takes them: publishing one of them again gives a new event");
+                break;
+            }
+        };
         for record in &block.records {
             let (offset, time) = (record.header.offset, record.header.time);
             while wanted.next_if(|next| *next < offset).is_some() {}
             if wanted.next_if_eq(&offset).is_none() {
                 continue;
             }
-            let event =
-                decode_event(offset, time, &record.body).map_err(|source| EngineError::Event { offset, source })?;
+            // Its checksum holds: another version of this broker wrote it, which knows more.
+            let Ok(event) = decode_event(offset, time, &record.body) else { continue };
             kept.extend(Likeness::of(&event.head, &event.payload).map(|likeness| (offset.0, time.0, likeness)));
         }
         (at, hint) = (block.next.max(at.next()), block.hint);
     }
-    Ok(kept)
+    kept
 }
