@@ -1,7 +1,7 @@
-//! What the house uses of `parking_lot`, on the scheduler's locks. A wait with a time limit ends only when it is
-//! notified: a wake-up that is lost is a deadlock, and found.
+//! What the house uses of `parking_lot`, on the locks of whoever explores: shuttle or, in `tests/orderings`, loom. A wait
+//! with a time limit ends only when it is notified: a wake-up that is lost is a deadlock, and found.
 
-use shuttle::sync as under;
+use explorer::sync as under;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
