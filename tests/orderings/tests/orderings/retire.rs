@@ -149,3 +149,27 @@ fn a_reader_at_the_tail_follows_while_segments_are_made_and_taken() {
     });
     cases.are(&["0 to 1 is gone"]);
 }
+
+#[test]
+fn who_reads_where_a_record_is_being_written_finds_all_of_it_or_nothing() {
+    let cases = Cases::default();
+    let met = cases.clone();
+    explore("a look behind the end", Bound::Preemptions(3), move || {
+        let fs = MemoryFs::new();
+        loom::stop_exploring();
+        let (log, _) = open(&fs, options());
+        block_on(append(&log, &[byte(0)]).unwrap().1.durable()).unwrap();
+        loom::explore();
+        let ticket = append(&log, &[byte(1)]).unwrap().1;
+        let block = log.segments().read(Offset(1), None, 1).unwrap();
+        assert_eq!(block.gap, None);
+        match block.records.first() {
+            None => assert_eq!(block.next, Offset(1)),
+            Some(record) => assert_eq!((&record.body[..], block.next), (&[byte(1)][..], Offset(2)), "invariant 1"),
+        }
+        met.met(if block.records.is_empty() { "nothing" } else { "all of it" });
+        block_on(ticket.durable()).unwrap();
+        log.close();
+    });
+    cases.are(&["nothing", "all of it"]);
+}
