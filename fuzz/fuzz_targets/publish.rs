@@ -1,4 +1,5 @@
-//! The bodies of publishes, any bytes: the first says which form (NDJSON, array, one payload), the rest is the body.
+//! The bodies of publishes, any bytes: the first says which form (NDJSON, array, one payload) and in what pieces it
+//! comes, the rest is the body.
 //!
 //! Holds, through the router itself: every answer is one that PROTOCOL.md sections 2 and 9 name, never a fault of the
 //! broker's own; a refusal is a problem that says what, and changes nothing; what is taken is counted rightly, reads
@@ -15,6 +16,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::convert::Infallible;
 use stentor::broker::RangeQuery;
 use stentor::client::Received;
 use stentor::model::{Event, Filter, Place, limits};
@@ -38,6 +40,15 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<&
 
 fn on_one_line(text: &[u8]) -> Vec<u8> {
     text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect()
+}
+
+/// A body that comes so many bytes at a time; at once for 0.
+fn in_pieces(body: &[u8], size: usize) -> Body {
+    if size == 0 {
+        return Body::from(Bytes::copy_from_slice(body));
+    }
+    let pieces: Vec<_> = body.chunks(size).map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece))).collect();
+    Body::from_stream(futures_util::stream::iter(pieces))
 }
 
 fn check(event: &Event) {
@@ -65,7 +76,7 @@ fuzz_target!(|data: &[u8]| SERVED.with_borrow_mut(|served| {
     if let Some(kind) = kind {
         request = request.header("content-type", kind);
     }
-    let request = request.body(Body::from(Bytes::copy_from_slice(body))).expect("a request");
+    let request = request.body(in_pieces(body, usize::from(form >> 2))).expect("a request");
     let (router, broker) = (served.router.clone(), &served.broker);
     let begin = broker.end();
     served.runtime.block_on(async {

@@ -26,49 +26,61 @@ pub(super) fn essence(headers: &HeaderMap) -> Option<String> {
 
 /// Reads a body of at most `limit` bytes.
 pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-        let detail = "Content-Encoding is not taken; send the body as it is";
-        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-encoding-unsupported", detail));
+    let mut incoming = Incoming::new(headers, body, limit)?;
+    // Most bodies are one frame, and need no copy.
+    let first = incoming.next().await?.unwrap_or_default();
+    let Some(second) = incoming.next().await? else { return Ok(first) };
+    let mut whole = [first, second].concat();
+    while let Some(frame) = incoming.next().await? {
+        whole.extend_from_slice(&frame);
     }
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|announced| announced > limit as u64) {
-        return Err(too_large(limit));
-    }
-    collect(Limited::new(body, limit), limit).await
+    Ok(whole.into())
 }
 
-/// Takes a body frame by frame; it may take its time, but not for ever: a client that sends a byte now and then
+/// A body frame by frame, as it comes. It may take its time, but not for ever: a client that sends a byte now and then
 /// holds a connection and memory.
-async fn collect(mut body: Limited<Body>, limit: usize) -> Result<Bytes, Problem> {
-    let began = Instant::now();
-    let mut first: Option<Bytes> = None;
-    let mut rest: Vec<u8> = Vec::new();
-    loop {
-        let read = first.as_ref().map_or(0, Bytes::len) + rest.len();
-        let allowed = BODY_GRACE + Duration::from_millis((read / MIN_BODY_BYTES_A_MS) as u64);
-        let left = allowed.saturating_sub(began.elapsed());
-        let frame = match clock::within(left, body.frame()).await {
-            None => return Err(too_slow(read)),
-            Some(None) => break,
-            Some(Some(Ok(frame))) => frame,
-            Some(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(too_large(limit)),
-            Some(Some(Err(error))) => {
-                let detail = format!("the body ended early: {error}");
-                return Err(Problem::new(StatusCode::BAD_REQUEST, "body-broken", detail));
+pub(super) struct Incoming {
+    body: Limited<Body>,
+    limit: usize,
+    began: Instant,
+    read: usize,
+}
+
+impl Incoming {
+    /// Of at most `limit` bytes; one that announces more is refused before any of it is read.
+    pub(super) fn new(headers: &HeaderMap, body: Body, limit: usize) -> Result<Self, Problem> {
+        if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+            let detail = "Content-Encoding is not taken; send the body as it is";
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-encoding-unsupported", detail));
+        }
+        let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if announced.is_some_and(|announced| announced > limit as u64) {
+            return Err(too_large(limit));
+        }
+        Ok(Self { body: Limited::new(body, limit), limit, began: Instant::now(), read: 0 })
+    }
+
+    /// The next bytes; none at the body's end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        loop {
+            let allowed = BODY_GRACE + Duration::from_millis((self.read / MIN_BODY_BYTES_A_MS) as u64);
+            let left = allowed.saturating_sub(self.began.elapsed());
+            let frame = match clock::within(left, self.body.frame()).await {
+                None => return Err(too_slow(self.read)),
+                Some(None) => return Ok(None),
+                Some(Some(Ok(frame))) => frame,
+                Some(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(too_large(self.limit)),
+                Some(Some(Err(error))) => {
+                    let detail = format!("the body ended early: {error}");
+                    return Err(Problem::new(StatusCode::BAD_REQUEST, "body-broken", detail));
+                }
+            };
+            if let Ok(data) = frame.into_data() {
+                self.read += data.len();
+                return Ok(Some(data));
             }
-        };
-        let Ok(data) = frame.into_data() else { continue };
-        // Most bodies are one frame, and need no copy.
-        match &first {
-            None => first = Some(data),
-            Some(_) => rest.extend_from_slice(&data),
         }
     }
-    let first = first.unwrap_or_default();
-    if rest.is_empty() {
-        return Ok(first);
-    }
-    Ok([&first[..], &rest].concat().into())
 }
 
 fn too_slow(read: usize) -> Problem {

@@ -11,6 +11,7 @@ mod export;
 mod feed;
 mod health;
 mod held;
+mod lines;
 mod linger;
 mod openapi;
 mod operate;

@@ -8,7 +8,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::router::Api;
 use super::segment::Segment;
-use super::{body, cloudevents};
+use super::{body, cloudevents, lines};
 use crate::broker::{Broker, Error, Published};
 use crate::engine::Placed;
 use crate::model::{Channel, EventId, EventInput, Headers, Invalid, NewEvent, limits, write_string};
@@ -155,8 +155,12 @@ pub(super) async fn many(
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type-unsupported", detail));
         }
     };
-    let bytes = body::read(&headers, body, limit).await?;
-    all(&api, if ndjson { lines(&api, &bytes)? } else { array(&api, &bytes)? }).await
+    let events = if ndjson {
+        lines::read(&api, body::Incoming::new(&headers, body, limit)?).await?
+    } else {
+        array(&api, &body::read(&headers, body, limit).await?)?
+    };
+    all(&api, events).await
 }
 
 /// Publishes a batch and answers for it.
@@ -164,22 +168,6 @@ pub(super) async fn all(api: &Api, events: Vec<(usize, NewEvent)>) -> Result<Res
     let placed = batch(&api.broker, events).await?;
     let (status, summary) = super::render::batch(&placed);
     Ok((status, axum::Json(summary)).into_response())
-}
-
-/// The events of NDJSON, each with its line.
-fn lines(api: &Api, bytes: &[u8]) -> Result<Vec<(usize, NewEvent)>, Problem> {
-    let mut events = Vec::new();
-    for (n, line) in bytes.split(|b| *b == b'\n').enumerate() {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        too_many(events.len() + 1)?;
-        let number = n + 1;
-        let text = std::str::from_utf8(line).map_err(|error| body::not_json(&error).with("line", number))?;
-        let input: EventInput<'_> = body::object(text).map_err(|problem| problem.with("line", number))?;
-        events.push((number, check(api, &input, number)?));
-    }
-    Ok(events)
 }
 
 fn array(api: &Api, bytes: &[u8]) -> Result<Vec<(usize, NewEvent)>, Problem> {

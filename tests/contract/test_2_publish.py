@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import subprocess
 import time
@@ -12,6 +13,7 @@ from asking import FORGETFUL, JSON, NDJSON, OLD, asking, wear
 from faults import Fault
 from harness import call, stentor
 from machine_clock import MachineClock
+from talking import SOON
 
 FIRST_SEGMENT = "00000000000000000000.seg"
 DAY = 24 * 3_600
@@ -254,6 +256,60 @@ async def test_many_are_published_as_lines_or_as_an_array(ask, word, kind):
     assert answer == {"first_offset": first, "last_offset": first + 99, "count": 100, "duplicates": 0}
     events = (await ask.get("/v1/events", **{"from": first}))["events"]
     assert [(event["channel"], event["data"]) for event in events] == [(entry["channel"], entry["data"]) for entry in entries]
+
+
+@contextlib.asynccontextmanager
+async def sending(broker):
+    """A batch of lines whose body is still on its way: `write` a part of it, then read the answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
+    writer.write(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+    async def write(part):
+        writer.write(b"%x\r\n%s\r\n" % (len(part), part))
+        await writer.drain()
+
+    async def answer():
+        head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON)).decode().lower()
+        length = int(head.split("content-length:")[1].split()[0])
+        return int(head.split()[1]), json.loads(await reader.readexactly(length))
+
+    async def cut():
+        writer.write_eof()
+        return await asyncio.wait_for(reader.read(), SOON)
+
+    yield write, answer, cut
+    writer.close()
+
+
+async def test_lines_may_come_in_any_pieces(shared, ask, word):
+    entries = [{"channel": f"{word}.{n}", "data": {"n": n, "text": "żółć"}} for n in range(20)]
+    body = "\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries).encode()
+    first = await ask.end()
+    for size in (1, 7, 64, len(body)):
+        async with sending(shared) as (write, answer, _):
+            for at in range(0, len(body), size):
+                await write(body[at:at + size])
+            await write(b"")
+            status, said = await answer()
+        assert (status, said["count"], said["last_offset"]) == (201, 20, said["first_offset"] + 19)
+    events = (await ask.get("/v1/events", **{"from": first, "channels": f"{word}.*"}))["events"]
+    assert [event["data"] for event in events] == [entry["data"] for entry in entries] * 4
+
+
+async def test_a_bad_line_is_refused_while_the_rest_of_the_body_is_on_its_way(shared, ask, word):
+    async with sending(shared) as (write, answer, _):
+        await write(lines({"channel": word, "data": 1}, {"channel": word, "data": 2}) + b'{"channel":"a b","data":3}\n')
+        status, problem = await answer()
+        assert (status, problem["type"], problem["line"]) == (400, "/problems/channel-invalid", 3)
+    assert await ask.found(channels=word) == []
+
+
+async def test_a_batch_whose_body_breaks_off_is_not_published(shared, ask, word):
+    async with sending(shared) as (write, _, cut):
+        await write(lines(*[{"channel": word, "data": n} for n in range(1_000)]))
+        assert b" 201 " not in await cut(), "what came is not the whole of it"
+    await ask.publish(word + ".after")
+    assert await ask.found(channels=word) == []
 
 
 async def test_an_entry_may_have_id_key_and_headers(ask, word):
