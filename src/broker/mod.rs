@@ -24,7 +24,6 @@
 //! # tokio::runtime::Runtime::new().unwrap().block_on(run()).unwrap();
 //! ```
 
-mod dead_letters;
 mod dispatch;
 mod error;
 mod export;
@@ -34,18 +33,15 @@ mod listener;
 mod maintain;
 mod options;
 mod receipts;
-mod receipts_query;
-mod receipts_rows;
 mod repair;
 mod verify;
 
-pub use dead_letters::{DeadLetter, DeadLetterPage, DeadLetterQuery};
 pub use error::{Error, ErrorKind};
 pub use export::Export;
 pub use exported::ExportedLine;
 pub use facade::{Broker, Health, Published, Range, RangeQuery};
 pub use listener::Listener;
 pub use options::{Options, Storage};
-pub use receipts_query::{EventReceipt, Receipt, ReceiptPage, ReceiptQuery};
+pub use receipts::{DeadLetter, DeadLetterPage, DeadLetterQuery, EventReceipt, Receipt, ReceiptPage, ReceiptQuery};
 pub use repair::{Reopen, repair};
 pub use verify::{Report, verify_data, verify_export};

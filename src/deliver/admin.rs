@@ -120,9 +120,9 @@ impl Registry {
         let subscriber = self.engine().state().get(id).cloned();
         let Some(subscriber) = subscriber else { return Ok(()) };
         let start = self.engine().start();
-        if subscriber.first_cursor < start {
+        if subscriber.interest.first_cursor < start {
             // Asked for from below the start: it is told what it cannot have.
-            let span = Span::new(subscriber.first_cursor, start);
+            let span = Span::new(subscriber.interest.first_cursor, start);
             self.engine().record(vec![Entry::Missed { id, span }])?.durable().await?;
         }
         self.add(&subscriber).is_new();

@@ -6,6 +6,7 @@
 
 mod entry;
 mod error;
+mod interest;
 mod mend;
 mod secrets;
 mod state;
@@ -16,6 +17,7 @@ mod vault;
 
 pub use entry::{Entry, Outcome, Sealed, SentSpan, Via};
 pub use error::LedgerError;
+pub use interest::Interest;
 pub use mend::accept_loss;
 pub use secrets::{ConnectorSecrets, SigningSecret, TooManySecrets};
 pub use state::State;

@@ -1,6 +1,7 @@
 //! One subscriber or connector, as far as it is durable: what the entries about it amount to.
 
 use super::entry::Entry;
+use super::interest::Interest;
 use super::target::Target;
 use crate::model::{Filter, Kind, Name, Offset, Span, Spans, SubscriberId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -50,10 +51,8 @@ pub struct Subscriber {
     pub name: Name,
     /// What it asks for.
     pub target: Target,
-    /// Patterns, each from an offset on; never empty, ascending.
-    pub patterns: Vec<(Offset, Filter)>,
-    /// Where it began.
-    pub first_cursor: Offset,
+    /// Which patterns it had at which offset, and where it began.
+    pub interest: Interest,
     /// Everything below is done or does not match.
     pub floor: Offset,
     /// What is done at or above the floor.
@@ -88,8 +87,7 @@ impl Subscriber {
             id,
             name: name.clone(),
             target: target.clone(),
-            patterns: vec![(cursor, target.channels().clone())],
-            first_cursor: cursor,
+            interest: Interest::new(cursor, target.channels()),
             // Retention may have been recorded between the asking and the making.
             floor: cursor.max(start),
             done: Spans::new(),
@@ -118,8 +116,7 @@ impl Subscriber {
     /// The patterns that were in force at an offset.
     #[must_use]
     pub fn channels_at(&self, offset: Offset) -> &Filter {
-        let behind = self.patterns.partition_point(|(from, _)| *from <= offset);
-        self.patterns.get(behind.saturating_sub(1)).map_or(self.channels(), |(_, filter)| filter)
+        self.interest.at(offset).unwrap_or(self.channels())
     }
 
     /// Whether everything at that offset is done.
@@ -141,10 +138,7 @@ impl Subscriber {
     pub(super) fn happened(&mut self, entry: &Entry, time: Timestamp) {
         match entry {
             Entry::Changed { target, from, .. } => {
-                if self.channels() != target.channels() {
-                    self.patterns.retain(|(at, _)| at < from);
-                    self.patterns.push((*from, target.channels().clone()));
-                }
+                self.interest.change(*from, target.channels());
                 self.target = target.clone();
                 self.retry_now(time);
             }
@@ -175,15 +169,11 @@ impl Subscriber {
             }
             Entry::Skipped { spans, .. } => spans.iter().for_each(|sent| self.finish(sent.span)),
             Entry::Sought { cursor, .. } => {
-                // What is delivered from here on is delivered under the patterns in force now.
-                let channels = self.channels().clone();
-                self.patterns.retain(|(at, _)| at < cursor);
-                self.patterns.push((*cursor, channels));
+                self.interest.seek(*cursor);
                 self.floor = *cursor;
                 self.done = Spans::new();
                 self.failed.clear();
                 self.missed = Spans::new();
-                self.first_cursor = self.first_cursor.min(*cursor);
                 self.seeks = self.seeks.saturating_add(1);
             }
             Entry::Paused { reason, .. } => self.paused = Some(reason.clone().unwrap_or_default()),

@@ -10,8 +10,10 @@ pub enum Table {
     BySubscriber = b's',
     /// `(subscriber, seeks, to, ledger offset, n)`: which receipt covers an offset.
     Coverage = b'c',
-    /// `(subscriber)`: its name and seeks.
-    Names = b'n',
+    /// `(subscriber)`: its name, its seeks, and what it asked for at which offset.
+    People = b'p',
+    /// `(ledger offset, subscriber)`: who was deleted, and when.
+    Deleted = b'x',
     /// `(subscriber, offset)`: a dead letter.
     DeadLetters = b'd',
     /// `()`: the version of the rows.

@@ -3,6 +3,7 @@
 import datetime
 import json
 import re
+import shutil
 
 import pytest
 import websockets
@@ -348,14 +349,41 @@ async def test_a_subscriber_whose_patterns_match_only_now_is_not_there(shared, s
     assert await stands(session, shared, offset) == {}
 
 
-async def test_who_is_no_subscriber_any_more_is_among_the_receipts_of_that_offset(shared, session, own):
-    """And not in the list of who stands how, which is of subscribers: docs/PROTOCOL.md says so."""
-    offset, = await acked(session, shared, own, 1)
+async def test_who_was_deleted_is_there_as_it_stood(shared, session, own):
+    """Every subscriber whose patterns matched at that offset: also who is none any more."""
+    offset, later = await acked(session, shared, own, 2)
+    left, = await publish(session, shared, 1, channel=f"{own}.e")
+    other, = await publish(session, shared, 1, channel=own)
     await call(session, "DELETE", f"{shared.url}/v1/subscribers/{own}", expect=204)
-    assert await stands(session, shared, offset) == {}
+    behind, = await publish(session, shared, 1, channel=f"{own}.e")
+    stands_then = await stands(session, shared, offset)
+    assert stands_then[own]["state"] == "acked" and stands_then[own]["attempts"] == 1 and stands_then[own]["time"]
+    assert (await stands(session, shared, left))[own]["state"] == "skipped", "nobody will deliver it any more"
+    assert own not in await stands(session, shared, other), "its patterns did not match"
+    assert own not in await stands(session, shared, behind), "it was gone by then"
     _, page = await call(session, "GET", f"{shared.url}/v1/receipts?offset={offset}", expect=200)
     receipt, = page["receipts"]
     assert (receipt["subscriber"], receipt["outcome"], receipt["attempts"]) == (own, "acked", 1)
+
+
+async def test_of_a_name_that_was_made_again_the_one_who_is_there_stands(shared, session, own):
+    offset, = await acked(session, shared, own, 1)
+    for start, state in (("latest", "acked"), ("earliest", "pending")):
+        await call(session, "DELETE", f"{shared.url}/v1/subscribers/{own}", expect=204)
+        await subscriber(session, shared, own, [f"{own}.e"], start)
+        assert (await stands(session, shared, offset))[own]["state"] == state, start
+
+
+async def test_who_was_deleted_is_there_over_a_restart_and_when_the_view_is_made_again(brokers, session):
+    broker = brokers().start()
+    offset, = await acked(session, broker, "gone", 1, channel="e")
+    await call(session, "DELETE", f"{broker.url}/v1/subscribers/gone", expect=204)
+    for lost in (False, True):
+        broker.stop()
+        if lost:
+            shutil.rmtree(broker.data / "views")
+        broker.start()
+        assert (await stands(session, broker, offset))["gone"]["state"] == "acked"
 
 
 async def test_an_events_receipts_are_a_list_with_limit_after_and_next(shared, session, own):

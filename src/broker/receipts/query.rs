@@ -1,12 +1,11 @@
 //! Questions about receipts.
 
-use super::receipts_rows::{Row, VERSION};
-use super::{Broker, Error};
+use super::rows::{Person, Row};
+use crate::broker::{Broker, Error};
 use crate::engine::Engine;
-use crate::ledger::{Outcome, Subscriber};
+use crate::ledger::Outcome;
 use crate::model::{Filter, Offset, Place, Span, SubscriberId, Timestamp};
 use crate::view::{Key, Table, View, ViewError};
-use std::sync::Arc;
 
 /// How deliveries ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,19 +28,6 @@ pub struct Receipt {
     pub reason: Option<String>,
     /// The replay that it is of.
     pub replay: Option<String>,
-}
-
-/// How one subscriber's delivery of one event stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventReceipt {
-    /// Who.
-    pub subscriber: String,
-    /// `None` while it is pending.
-    pub outcome: Option<Outcome>,
-    /// When it ended.
-    pub time: Option<Timestamp>,
-    /// Sends so far, where that is known.
-    pub attempts: Option<u32>,
 }
 
 /// Which receipts are asked for.
@@ -90,75 +76,22 @@ impl Broker {
         self.registry().settle_all().await;
         self.receipts_view().ask(move |view, engine| list(view, engine, &query)).await
     }
-
-    /// How every subscriber's delivery of one event stands.
-    ///
-    /// # Errors
-    /// No such event; a view that is not ready.
-    pub async fn event_receipts(&self, offset: Offset) -> Result<Vec<EventReceipt>, Error> {
-        self.event_receipts_behind(offset, None, usize::MAX).await
-    }
-
-    /// As [`Self::event_receipts`], a page of them: by name, `limit` at most, of those whose names come after one.
-    ///
-    /// # Errors
-    /// No such event; a view that is not ready.
-    pub async fn event_receipts_behind(
-        &self,
-        offset: Offset,
-        after: Option<String>,
-        limit: usize,
-    ) -> Result<Vec<EventReceipt>, Error> {
-        let event = self.event(offset).await?;
-        self.registry().settle_all().await;
-        let behind = |subscriber: &&Subscriber| {
-            let name = subscriber.name.as_str();
-            subscriber.first_cursor <= offset && after.as_deref().is_none_or(|after| name > after)
-        };
-        // Looked at before the view is: what is done here has its receipt there.
-        let mut everybody: Vec<Subscriber> = self.engine().state().subscribers().filter(behind).cloned().collect();
-        everybody.sort_unstable_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
-        self.receipts_view()
-            .ask(move |view, _| {
-                let standing = everybody.iter().map(|subscriber| {
-                    let asked = subscriber.channels_at(offset).admits(&event.head.channel);
-                    // Patterns that came later may not ask for it; what was decided about it stands all the same.
-                    let decided = || {
-                        let row = last_covering(view, subscriber, offset)?;
-                        Ok::<_, ViewError>(row.is_some_and(|row| is_exact(&row)))
-                    };
-                    if asked || decided()? { standing(view, subscriber, offset).map(Some) } else { Ok(None) }
-                });
-                standing.filter_map(Result::transpose).take(limit).collect()
-            })
-            .await
-    }
-}
-
-/// How one subscriber stands with one event.
-fn standing(view: &View, subscriber: &Subscriber, offset: Offset) -> Result<EventReceipt, ViewError> {
-    let name = subscriber.name.to_string();
-    if !subscriber.is_done(offset) {
-        let attempts = subscriber.failed.get(&offset).map(|failed| failed.attempts);
-        return Ok(EventReceipt { subscriber: name, outcome: None, time: None, attempts });
-    }
-    if let Some(row) = last_covering(view, subscriber, offset)? {
-        let (outcome, time, attempts) = (Some(row.outcome), Some(row.time), Some(row.attempts));
-        return Ok(EventReceipt { subscriber: name, outcome, time, attempts });
-    }
-    // Passed by a seek before it was acknowledged.
-    Ok(EventReceipt { subscriber: name, outcome: Some(Outcome::Skipped), time: None, attempts: None })
 }
 
 /// Whether a receipt is about just this event, and not about a stretch in which it may not match.
-fn is_exact(row: &Row) -> bool {
+pub(super) fn is_exact(row: &Row) -> bool {
     row.outcome != Outcome::Acked || row.span.to == row.span.from.next()
 }
 
 /// The newest receipt of a subscriber that covers an offset.
-pub(super) fn last_covering(view: &View, subscriber: &Subscriber, offset: Offset) -> Result<Option<Row>, ViewError> {
-    for seeks in (0..=u64::from(subscriber.seeks)).rev() {
-        if let Some(row) = covering(view, subscriber.id, seeks, offset)? {
+pub(super) fn last_covering(
+    view: &View,
+    id: SubscriberId,
+    seeks: u64,
+    offset: Offset,
+) -> Result<Option<Row>, ViewError> {
+    for seeks in (0..=seeks).rev() {
+        if let Some(row) = covering(view, id, seeks, offset)? {
             return Ok(Some(row));
         }
     }
@@ -217,7 +150,15 @@ fn list(view: &View, engine: &dyn Engine, query: &ReceiptQuery) -> Result<Receip
                 }
             },
         };
-        if let Some(row) = row.filter(|row| asked_for(engine, row, query)) {
+        let fits = row.as_ref().map_or(Ok(false), |row| asked_for(view, engine, row, query));
+        let fits = match fits {
+            Ok(fits) => fits,
+            Err(error) => {
+                failed = Err(error);
+                return false;
+            }
+        };
+        if let Some(row) = row.filter(|_| fits) {
             if page.receipts.len() == query.limit {
                 page.next = places.last().copied();
                 return false;
@@ -237,10 +178,9 @@ fn find_id(view: &View, engine: &dyn Engine, name: &str) -> Result<Option<Subscr
         return Ok(Some(living.id));
     }
     let mut found = None;
-    let prefix = Key::new(Table::Names, &[]);
+    let prefix = Key::new(Table::People, &[]);
     view.scan(&prefix, &prefix, |key, value| {
-        let known = crate::codec::decode::<(String, u64)>(VERSION, value).is_ok_and(|(known, _)| known == name);
-        if known {
+        if Person::decode(value).is_some_and(|person| person.name == name) {
             found = Key::number(key, 0).map(SubscriberId);
         }
         true
@@ -248,7 +188,7 @@ fn find_id(view: &View, engine: &dyn Engine, name: &str) -> Result<Option<Subscr
     Ok(found)
 }
 
-fn asked_for(engine: &dyn Engine, row: &Row, query: &ReceiptQuery) -> bool {
+fn asked_for(view: &View, engine: &dyn Engine, row: &Row, query: &ReceiptQuery) -> Result<bool, ViewError> {
     let within = |place: Option<Place>, after: bool| match place {
         None | Some(Place::Earliest | Place::Latest) => true,
         Some(Place::At(offset)) => {
@@ -266,33 +206,41 @@ fn asked_for(engine: &dyn Engine, row: &Row, query: &ReceiptQuery) -> bool {
             }
         }
     };
-    let covers =
-        |offset| row.span.contains(offset) && (is_exact(row) || listened(engine, row, Span::one(offset), None));
-    query.offset.is_none_or(covers)
-        && within(query.from, true)
-        && within(query.to, false)
-        && query.channels.as_ref().is_none_or(|channels| listened(engine, row, row.span, Some(channels)))
+    if !within(query.from, true) || !within(query.to, false) {
+        return Ok(false);
+    }
+    if let Some(offset) = query.offset {
+        let covers = row.span.contains(offset);
+        if !covers || !(is_exact(row) || listened(view, engine, row, Span::one(offset), None)?) {
+            return Ok(false);
+        }
+    }
+    query.channels.as_ref().map_or(Ok(true), |channels| listened(view, engine, row, row.span, Some(channels)))
 }
 
 /// Whether a receipt's span holds an event that its subscriber asked for, on these channels.
-fn listened(engine: &dyn Engine, row: &Row, span: Span, channels: Option<&Filter>) -> bool {
+fn listened(
+    view: &View,
+    engine: &dyn Engine,
+    row: &Row,
+    span: Span,
+    channels: Option<&Filter>,
+) -> Result<bool, ViewError> {
     if span.to <= engine.start() {
         // What retention took can no longer be asked; its receipt stands for itself.
-        return true;
+        return Ok(true);
     }
     let wanted = channels.cloned().unwrap_or_else(Filter::everything);
-    let theirs: Option<Arc<Subscriber>> = engine.state().get(row.id).cloned().map(Arc::new);
+    let person = Person::of(view, row.id)?;
+    let asked = |at| person.interest.at(at).is_some_and(|theirs| engine.first_match(theirs, at) == Some(at));
     let mut at = span.from;
     while let Some(found) = engine.first_match(&wanted, at).filter(|found| *found < span.to) {
-        // Of a subscriber that was deleted the patterns are no longer known; its receipts stand for themselves.
-        let asked =
-            theirs.as_ref().is_none_or(|theirs| engine.first_match(theirs.channels_at(found), found) == Some(found));
-        if asked {
-            return true;
+        if asked(found) {
+            return Ok(true);
         }
         at = found.next();
     }
-    false
+    Ok(false)
 }
 
 fn shown(row: Row) -> Receipt {

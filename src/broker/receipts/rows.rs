@@ -1,14 +1,15 @@
 //! What ledger entries are in the receipts' view: rows and their keys.
 
 use crate::codec;
-use crate::ledger::{Entry, Outcome, Recorded, State};
+use crate::ledger::{Entry, Interest, Outcome, Recorded, State};
 use crate::model::{Offset, Span, SubscriberId, Timestamp};
 use crate::view::{Key, Table, View, ViewError};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 
 /// Of the rows: a view of another one is made again.
-pub(super) const VERSION: u8 = 3;
+pub(super) const VERSION: u8 = 4;
 
 /// One receipt as stored in the view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,13 +35,34 @@ impl Row {
     }
 }
 
+/// What the entries so far say of a subscriber, whether it is still there or not.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Person {
+    pub(super) name: String,
+    pub(super) seeks: u64,
+    pub(super) interest: Interest,
+}
+
+impl Person {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        codec::decode(VERSION, bytes).ok()
+    }
+
+    /// As the view has it. Of a number that it does not know there is nothing to say but that.
+    pub(super) fn of(view: &View, id: SubscriberId) -> Result<Self, ViewError> {
+        let stored = view.get(&Key::new(Table::People, &[id.0]))?.and_then(|bytes| Self::decode(&bytes));
+        let unknown = || Self { name: format!("deleted-{id}"), seeks: 0, interest: Interest::default() };
+        Ok(stored.unwrap_or_else(unknown))
+    }
+}
+
 /// The rows of a block of entries, which the view takes at once.
 pub(super) struct Block<'a> {
     view: &'a View,
     /// What is put into the view, and what is taken out.
     pub(super) rows: Vec<(Key, Option<Vec<u8>>)>,
-    /// Name and number of seeks of everybody who was met: within a block they may be newer than what the view holds.
-    people: HashMap<SubscriberId, (String, u64)>,
+    /// Everybody who was met: within a block they may be newer than what the view holds.
+    people: HashMap<SubscriberId, Person>,
 }
 
 impl<'a> Block<'a> {
@@ -52,42 +74,51 @@ impl<'a> Block<'a> {
     pub(super) fn begin(&mut self, snapshot: &State) {
         self.rows.push((Key::new(Table::Version, &[]), Some(vec![VERSION])));
         for subscriber in snapshot.subscribers() {
-            self.remember(subscriber.id, (subscriber.name.to_string(), u64::from(subscriber.seeks)));
+            let (name, seeks) = (subscriber.name.to_string(), subscriber.seeks.into());
+            self.remember(subscriber.id, Person { name, seeks, interest: subscriber.interest.clone() });
         }
     }
 
-    /// Writes down a subscriber's name and seeks.
-    fn remember(&mut self, id: SubscriberId, known: (String, u64)) {
-        self.rows.push((Key::new(Table::Names, &[id.0]), Some(codec::encode(VERSION, &known))));
-        self.people.insert(id, known);
+    fn remember(&mut self, id: SubscriberId, person: Person) {
+        self.rows.push((Key::new(Table::People, &[id.0]), Some(codec::encode(VERSION, &person))));
+        self.people.insert(id, person);
     }
 
-    /// Name and number of seeks of a subscriber, as of the entry being applied.
-    fn person(&mut self, id: SubscriberId) -> Result<(String, u64), ViewError> {
-        if let Some(known) = self.people.get(&id) {
-            return Ok(known.clone());
-        }
-        let stored = self.view.get(&Key::new(Table::Names, &[id.0]))?;
-        let stored = stored.and_then(|bytes| codec::decode::<(String, u64)>(VERSION, &bytes).ok());
-        let known = stored.unwrap_or_else(|| (format!("deleted-{id}"), 0));
-        self.people.insert(id, known.clone());
-        Ok(known)
+    /// A subscriber as of the entry being applied.
+    fn person(&mut self, id: SubscriberId) -> Result<&Person, ViewError> {
+        Ok(match self.people.entry(id) {
+            Occupied(known) => known.into_mut(),
+            Vacant(place) => place.insert(Person::of(self.view, id)?),
+        })
     }
 
     /// Adds what an entry says.
     pub(super) fn add(&mut self, recorded: &Recorded) -> Result<(), ViewError> {
         let Recorded { offset, time, entry } = recorded;
         match entry {
-            Entry::Made { id, name, .. } => self.remember(*id, (name.to_string(), 0)),
-            Entry::Sought { id, .. } => {
-                let (name, seeks) = self.person(*id)?;
-                self.remember(*id, (name, seeks + 1));
+            Entry::Made { id, name, target, cursor } => {
+                let interest = Interest::new(*cursor, target.channels());
+                self.remember(*id, Person { name: name.to_string(), seeks: 0, interest });
+            }
+            Entry::Changed { id, target, from } => {
+                let mut person = self.person(*id)?.clone();
+                person.interest.change(*from, target.channels());
+                self.remember(*id, person);
+            }
+            Entry::Sought { id, cursor } => {
+                let mut person = self.person(*id)?.clone();
+                person.interest.seek(*cursor);
+                person.seeks += 1;
+                self.remember(*id, person);
+            }
+            Entry::Deleted { id } => {
+                self.rows.push((Key::new(Table::Deleted, &[offset.0, id.0]), Some(codec::encode(VERSION, time))));
             }
             Entry::LedgerRetired { start } => self.forget_below(*start)?,
             _ => {}
         }
         for (n, receipt) in receipts_of(entry).into_iter().enumerate() {
-            let (name, seeks) = self.person(receipt.id)?;
+            let Person { name, seeks, .. } = self.person(receipt.id)?.clone();
             let row = Row { name, time: *time, seeks, ..receipt };
             let (at, n) = (offset.0, n as u64);
             self.rows.push((Key::new(Table::BySubscriber, &[row.id.0, at, n]), Some(Vec::new())));
@@ -133,6 +164,17 @@ impl<'a> Block<'a> {
                 gone.push((key, None));
             }
         }
+        // Whoever was deleted before has no receipt left.
+        let deleted = Key::new(Table::Deleted, &[]);
+        self.view.scan(&deleted, &deleted, |key, _| {
+            let (Some(at), Some(id)) = (Key::number(key, 0), Key::number(key, 1)) else { return true };
+            if at >= start.0 {
+                return false;
+            }
+            gone.push((Key::new(Table::Deleted, &[at, id]), None));
+            gone.push((Key::new(Table::People, &[id]), None));
+            true
+        })?;
         // First, so that what this batch adds under the same key stays.
         self.rows.splice(0..0, gone);
         Ok(())

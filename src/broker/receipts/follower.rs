@@ -3,9 +3,9 @@
 //! A follower applies committed entries; whoever asks waits until it has come as far as the ledger was
 //! when he asked. The view may be deleted, damaged or panic: it is set aside and made again.
 
-use super::options::Storage;
-use super::receipts_rows::{Block, VERSION};
-use super::{Error, ErrorKind};
+use super::rows::{Block, VERSION};
+use crate::broker::options::Storage;
+use crate::broker::{Error, ErrorKind};
 use crate::clock;
 use crate::engine::Engine;
 use crate::fs::{Fs, RealFs};
@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The view and its follower.
-pub(super) struct Receipts {
+pub(in crate::broker) struct Receipts {
     pub(super) shared: Arc<Shared>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Shared {
 
 impl Receipts {
     /// Opens the view in the background and follows the ledger.
-    pub(super) fn start(
+    pub(in crate::broker) fn start(
         engine: Arc<dyn Engine>,
         storage: &Storage,
         tracker: &TaskTracker,
