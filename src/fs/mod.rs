@@ -150,9 +150,15 @@ pub fn read_all(fs: &dyn Fs, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
 /// The system's; the old file is then still in place.
 pub fn replace(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = dir.join(format!("{name}.tmp"));
-    let file = fs.open(&temporary, Open::Create)?;
-    file.write_at(bytes, 0)?;
-    file.sync()?;
+    let written = fs.open(&temporary, Open::Create).and_then(|file| {
+        file.write_at(bytes, 0)?;
+        file.sync()
+    });
+    if let Err(error) = written {
+        // What came of it must not keep the rest of a full disk. The next attempt writes over it where it stays.
+        fs.remove(&temporary).ok();
+        return Err(error);
+    }
     fs.rename(&temporary, &dir.join(name))?;
     fs.sync_dir(dir)
 }

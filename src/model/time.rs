@@ -98,19 +98,18 @@ impl Timestamp {
         let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
         let year = year_of_era + era * 400 + u64::from(month <= 2);
         let (hour, minute, second) = (day_seconds / 3_600, day_seconds / 60 % 60, day_seconds % 60);
-        let behind = [
-            (year, 4, b'-'),
-            (month, 2, b'-'),
-            (day, 2, b'T'),
-            (hour, 2, b':'),
-            (minute, 2, b':'),
-            (second, 2, b'.'),
-            (micros, 6, b'Z'),
-        ];
-        for (number, width, separator) in behind {
-            write_number(out, number, width);
-            out.push(separator);
+        let mut behind = *b"-00-00T00:00:00.000000Z";
+        for (at, width, number) in
+            [(1, 2, month), (4, 2, day), (7, 2, hour), (10, 2, minute), (13, 2, second), (16, 6, micros)]
+        {
+            let mut left = number;
+            for digit in behind.iter_mut().skip(at).take(width).rev() {
+                *digit = b'0' + (left % 10) as u8;
+                left /= 10;
+            }
         }
+        write_number(out, year, 4);
+        out.extend_from_slice(&behind);
     }
 }
 

@@ -182,7 +182,7 @@ fn decode(named: &str, bytes: &[u8]) -> Result<Stored, CodecError> {
 fn likenesses(local: &Local, span: Span, known: &[Known]) -> Vec<(u64, u64, Likeness)> {
     let mut kept = Vec::with_capacity(known.len());
     let mut wanted = known.iter().map(|known| known.offset).peekable();
-    let (mut at, mut hint) = (span.from, None);
+    let (mut at, mut hint, mut strange) = (span.from, None, 0);
     while at < span.to && wanted.peek().is_some() {
         let block = match local.log.segments().read(at, hint, limits::READ_BLOCK_BYTES) {
             Ok(block) => block,
@@ -198,11 +198,19 @@ fn likenesses(local: &Local, span: Span, known: &[Known]) -> Vec<(u64, u64, Like
             if wanted.next_if_eq(&offset).is_none() {
                 continue;
             }
-            // Its checksum holds: another version of this broker wrote it, which knows more.
-            let Ok(event) = decode_event(offset, time, &record.body) else { continue };
-            kept.extend(Likeness::of(&event.head, &event.payload).map(|likeness| (offset.0, time.0, likeness)));
+            match decode_event(offset, time, &record.body) {
+                Ok(event) => {
+                    kept.extend(Likeness::of(&event.head, &event.payload).map(|likeness| (offset.0, time.0, likeness)));
+                }
+                // Its checksum holds: another version of this broker wrote it, which knows more.
+                Err(_) => strange += 1,
+            }
         }
         (at, hint) = (block.next.max(at.next()), block.hint);
+    }
+    if strange > 0 {
+        tracing::warn!(events = strange, from = %span.from, to = %span.to, "ids of events that another version of this \
+            broker wrote are not kept when retention takes them: publishing one of them again gives a new event");
     }
     kept
 }
