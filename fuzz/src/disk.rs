@@ -2,6 +2,7 @@
 //! separator. A segment gets the name that its header's first offset asks for.
 
 use crate::format::u64_at;
+use memchr::memmem;
 use std::path::{Path, PathBuf};
 use stentor::fs::MemoryFs;
 use stentor::log::{LogKind, LogOptions};
@@ -13,7 +14,7 @@ pub const SEPARATOR: &[u8; 8] = b"\n--file\n";
 pub fn files(data: &[u8]) -> Vec<&[u8]> {
     let mut found = Vec::new();
     let mut rest = data;
-    while let Some(at) = rest.windows(SEPARATOR.len()).position(|window| window == SEPARATOR) {
+    while let Some(at) = memmem::find(rest, SEPARATOR) {
         found.push(&rest[..at]);
         rest = &rest[at + SEPARATOR.len()..];
     }

@@ -157,6 +157,5 @@ pub fn chain<'a>(segment: &'a [u8], header: &Header) -> Vec<Record<'a>> {
 
 /// Every record that stands anywhere in a segment with both checksums right.
 pub fn anywhere<'a>(segment: &'a [u8], nonce: u64) -> impl Iterator<Item = Record<'a>> {
-    let starts = segment.windows(4).enumerate().filter(|(_, window)| window == b"SREC");
-    starts.filter_map(move |(at, _)| record(segment, at, nonce))
+    memchr::memmem::find_iter(segment, b"SREC").filter_map(move |at| record(segment, at, nonce))
 }

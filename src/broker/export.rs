@@ -20,9 +20,10 @@ pub struct Export {
 }
 
 impl Broker {
-    /// Exports a span as it is now; `span.to` must not lie beyond the end.
+    /// Exports a span as it is now; `span.to` must not lie beyond the end. One that ends before it begins is empty.
     #[must_use]
     pub fn export(&self, filter: Filter, span: Span) -> Export {
+        let span = Span::new(span.from, span.to.max(span.from));
         Export {
             broker: self.clone(),
             filter: Arc::new(filter),

@@ -20,6 +20,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,9 @@ pub struct Worker {
     desk: Arc<Desk>,
     look_again: Arc<Notify>,
     finish: CancellationToken,
+    /// Whether it was told to be failing, or stopped by its endpoint, and not yet that it recovered: a resume begins its
+    /// failures anew, and whoever heard the alarm wants to hear the end of it.
+    alarmed: AtomicBool,
 }
 
 /// What came of one attempt.
@@ -72,7 +76,7 @@ impl Worker {
         look_again: Arc<Notify>,
         finish: CancellationToken,
     ) -> Self {
-        Self { parts, subscription, desk, look_again, finish }
+        Self { parts, subscription, desk, look_again, finish, alarmed: AtomicBool::new(false) }
     }
 
     /// Works until told to finish, or until the connector is deleted.
@@ -80,7 +84,9 @@ impl Worker {
         while !self.finish.is_cancelled() {
             let Some(subscriber) = self.parts.engine.state().get(self.subscription.id()).cloned() else { return };
             let Target::Connector { settings, .. } = subscriber.target else { return };
-            if subscriber.paused.is_some() {
+            if let Some(reason) = &subscriber.paused {
+                // An operator gives none, and knows.
+                self.alarmed.fetch_or(!reason.is_empty(), Relaxed);
                 self.rest(None).await;
                 continue;
             }
@@ -116,6 +122,7 @@ impl Worker {
                 failures_in_row: subscriber.failures_in_row,
                 next_new: now,
             };
+            self.alarmed.fetch_or(is_failing(&shift), Relaxed);
             if let Err(error) = self.work(shift).await {
                 tracing::error!(connector = %self.subscription.name(), %error, "the worker rests");
                 // Something may not have been written down: go on from what was.
@@ -238,7 +245,7 @@ impl Worker {
             Ok(answer) if delivered => {
                 self.parts.metrics.acks.get_or_create(&Word { kind: Via::Connector.as_str() }).inc();
                 self.settle_ack(shift.seeks, offset, number, &answer).await?;
-                self.tell(is_failing(shift).then_some(News::Recovered { offset })).await;
+                self.tell(self.alarmed.swap(false, Relaxed).then_some(News::Recovered { offset })).await;
                 shift.failures_in_row = 0;
                 shift.failed.remove(&offset);
                 shift.busy.remove(&lane(&shift.settings, &event));
@@ -308,6 +315,7 @@ impl Worker {
         shift.failures_in_row = shift.failures_in_row.saturating_add(1);
         let id = self.subscription.id();
         let opened = (shift.failures_in_row == limits::FAILING_AFTER).then(|| reason.clone());
+        self.alarmed.fetch_or(opened.is_some(), Relaxed);
         let news = opened.as_deref().map(|reason| News::Failing { offset, attempts: number, status, reason });
         if given_up {
             self.parts.metrics.dead_letters.inc();

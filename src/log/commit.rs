@@ -8,13 +8,14 @@ use super::error::{Failure, LogError};
 use super::record::{RecordHeader, RecordKind};
 use super::recover::Recovered;
 use super::segments::Segments;
+use super::ticket::{Round, Ticket};
 use super::writer::{Group, Writer};
 use super::{Nonces, Recover};
 use crate::clock::{self, Clock, Instant};
 use crate::model::{Offset, Timestamp, limits};
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -48,57 +49,6 @@ pub struct Committed<T> {
     pub time: Timestamp,
     /// What rode along.
     pub item: T,
-}
-
-/// Everyone who waits for one sync.
-#[derive(Default)]
-struct Round {
-    outcome: OnceLock<Result<(), Failure>>,
-    done: Notify,
-}
-
-impl Round {
-    fn finish(&self, outcome: Result<(), Failure>) {
-        if self.outcome.set(outcome).is_ok() {
-            self.done.notify_waiters();
-        }
-    }
-}
-
-/// The right to be told when what was appended is durable. Dropping it cancels nothing.
-#[must_use = "what was appended is not durable before its ticket says so"]
-#[derive(Clone)]
-pub struct Ticket(Arc<Round>);
-
-impl Ticket {
-    /// For an engine whose appends are durable at once, as far as it goes.
-    pub fn done() -> Self {
-        let round = Round::default();
-        round.finish(Ok(()));
-        Self(Arc::new(round))
-    }
-
-    /// What came of it, where that is known.
-    #[must_use]
-    pub fn outcome(&self) -> Option<Result<(), Failure>> {
-        self.0.outcome.get().cloned()
-    }
-
-    /// Waits for the sync.
-    ///
-    /// # Errors
-    /// Why it will not be known to be durable.
-    pub async fn durable(self) -> Result<(), Failure> {
-        loop {
-            let done = self.0.done.notified();
-            tokio::pin!(done);
-            done.as_mut().enable();
-            if let Some(outcome) = self.0.outcome.get() {
-                return outcome.clone();
-            }
-            done.await;
-        }
-    }
 }
 
 /// What is appended and not yet being written. Everything in it changes under one lock.
@@ -155,8 +105,8 @@ impl<H: Hook> Filling<H> {
     /// The ticket for the record at `offset`: of the group that fills, or of the one being written.
     pub fn ticket(&self, offset: Offset) -> Ticket {
         match &self.writing {
-            Some(writing) if offset < self.base => Ticket(Arc::clone(writing)),
-            _ => Ticket(Arc::clone(&self.round)),
+            Some(writing) if offset < self.base => Ticket::of(writing),
+            _ => Ticket::of(&self.round),
         }
     }
 }
@@ -264,7 +214,7 @@ impl<H: Hook> Log<H> {
     pub fn barrier(&self) -> Option<Ticket> {
         let filling = self.shared.filling.lock();
         let newest = if filling.group.is_empty() { filling.writing.as_ref() } else { Some(&filling.round) };
-        newest.map(|round| Ticket(Arc::clone(round)))
+        newest.map(Ticket::of)
     }
 
     /// Waits until what waits for the disk leaves room.

@@ -31,11 +31,12 @@ mod scan;
 mod scrub;
 mod segment;
 mod segments;
+mod ticket;
 mod verify;
 mod writer;
 
 pub use branches::branches;
-pub use commit::{Committed, Filling, Hook, Log, Ticket};
+pub use commit::{Committed, Filling, Hook, Log};
 pub use error::{Damage, Failure, LogError};
 pub use mend::{Filled, Mended, Owner, mend, survey};
 pub use record::{RecordHeader, RecordKind};
@@ -43,6 +44,7 @@ pub use recover::{Cut, Recovered, recover};
 pub use scrub::Scrub;
 pub use segment::Footer;
 pub use segments::{Block, Hint, OnDamage, Record, Segment, Segments};
+pub use ticket::Ticket;
 pub use verify::{Finding, Verified, Visit, verify};
 pub use writer::{Group, Snapshot, Writer, remove_retired, set_aside_returned};
 

@@ -194,6 +194,12 @@ async def test_the_last_line_of_an_export_says_that_it_is_whole(ask, word):
     assert [json.loads(line) for line in lines] == [{"checkpoint": None, "from": 0, "to": end, "events": 0}]
 
 
+async def test_an_export_that_ends_before_it_begins_is_whole_and_empty(ask, word):
+    first, *_ = [answer["offset"] for answer in [await ask.publish(word) for _ in range(3)]]
+    _, lines = await export(ask, **{"from": first + 2, "to": first})
+    assert [json.loads(line) for line in lines] == [{"checkpoint": None, "from": first + 2, "to": first + 2, "events": 0}]
+
+
 # Channels
 
 

@@ -80,6 +80,19 @@ async def test_a_410_pauses_the_connector_and_nothing_is_lost(broker):
         await act(session, broker, "resume", expect=204)
         await eventually(lambda: len(receiver.accepted) == 2, what="it goes on from its cursor")
         await in_state(session, broker, "active")
+        await told(session, broker, "paused", "recovered")
+
+
+async def test_one_that_failed_and_was_resumed_is_told_to_have_recovered(broker):
+    """A resume begins its failures anew: whoever heard the alarm never heard the end of it."""
+    async with http() as session, endpoint(lambda event: 503) as receiver:
+        await connect(session, broker, receiver)
+        offset, = await publish(session, broker, "a")
+        await told(session, broker, "failing")
+        receiver.answer = lambda event: 200
+        await act(session, broker, "resume", expect=204)
+        _, (_, _, data) = await told(session, broker, "failing", "recovered")
+        assert data == {"connector": "ems", "offset": offset}
 
 
 async def test_a_pause_by_an_operator_is_told_once(broker):
