@@ -189,7 +189,8 @@ async def test_a_batch_that_meets_the_end_of_the_disk_half_written_is_wholly_abs
     async with http() as session:
         await publish(session, broker, "before", expect=201)
         ahead = disk.inside / "events" / "next.tmp"
-        await eventually(lambda: ahead.stat().st_size == 1 << 20, what="the next segment is filled ahead")
+        await eventually(lambda: ahead.exists() and ahead.stat().st_size == 1 << 20,
+                         what="the next segment is filled ahead")
         disk.fill()
         # Larger than two segments: it begins the next one, and grows it until there is no space, although the one
         # before is cut to its records.
