@@ -77,7 +77,7 @@ impl Client {
     /// A client of the broker at this URL.
     ///
     /// # Errors
-    /// Text that is no URL.
+    /// Text that is no URL; for `https`, a machine without certificate authorities.
     pub fn new(url: &str) -> Result<Self, ClientError> {
         // Whoever installed another provider before keeps it.
         let _already = rustls::crypto::ring::default_provider().install_default().is_err();
@@ -85,12 +85,19 @@ impl Client {
         if !matches!(base.scheme(), "http" | "https") {
             return Err(ClientError::Url(format!("'{url}' must begin with http:// or https://")));
         }
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .tcp_nodelay(true)
-            .connect_timeout(Duration::from_secs(10))
-            .build()
-            .map_err(|error| ClientError::Url(error.to_string()))?;
+        let builder =
+            || reqwest::Client::builder().no_proxy().tcp_nodelay(true).connect_timeout(Duration::from_secs(10));
+        let http = match builder().build() {
+            // Without TLS nobody has to vouch for anybody.
+            Err(_) if base.scheme() == "http" => builder().tls_certs_only([]).build(),
+            built => built,
+        };
+        let http = http.map_err(|error| {
+            let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            ClientError::Unreachable(format!(
+                "TLS cannot be set up ({cause}); install ca-certificates, or name a file in SSL_CERT_FILE"
+            ))
+        })?;
         Ok(Self { http, base, token: None })
     }
 

@@ -43,16 +43,26 @@ impl Sender {
     /// Where TLS cannot be set up.
     pub fn new(egress: Egress, clock: Clock) -> Result<Self, SendError> {
         let egress = Arc::new(egress);
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .dns_resolver(Guarded(Arc::clone(&egress)))
-            .connect_timeout(Duration::from_secs(10))
-            .pool_idle_timeout(Duration::from_secs(30))
-            .user_agent(concat!("stentor/", env!("CARGO_PKG_VERSION")))
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| SendError(error.to_string()))?;
+        let builder = || {
+            Client::builder()
+                .redirect(Policy::none())
+                .no_proxy()
+                .dns_resolver(Guarded(Arc::clone(&egress)))
+                .connect_timeout(Duration::from_secs(10))
+                .pool_idle_timeout(Duration::from_secs(30))
+                .user_agent(concat!("stentor/", env!("CARGO_PKG_VERSION")))
+                .tcp_nodelay(true)
+        };
+        let client = builder().build().or_else(|error| {
+            // A small container has no authorities. That is no reason not to keep and deliver everything else.
+            tracing::warn!(
+                error = causes(&error),
+                "no certificate authorities were found: every https endpoint will be refused. \
+                Install ca-certificates, or name a file in SSL_CERT_FILE, and start again"
+            );
+            builder().tls_certs_only([]).build()
+        });
+        let client = client.map_err(|error| SendError(causes(&error)))?;
         Ok(Self { client, egress, clock })
     }
 
@@ -119,12 +129,16 @@ fn describe(error: reqwest::Error, timeout: Duration) -> SendError {
     if error.is_timeout() {
         return SendError(format!("no answer within {}", crate::model::format_duration(timeout)));
     }
-    let error = error.without_url();
+    SendError(causes(&error.without_url()))
+}
+
+/// An error, and what it came of.
+fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
+    let mut source = error.source();
     while let Some(inner) = source {
         text = format!("{text}: {inner}");
         source = inner.source();
     }
-    SendError(text)
+    text
 }
