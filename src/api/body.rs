@@ -42,8 +42,26 @@ pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Resul
 pub(super) struct Incoming {
     body: Limited<Body>,
     limit: usize,
+    pace: Pace,
+}
+
+/// How fast a body must come.
+pub(super) struct Pace {
     began: Instant,
-    read: usize,
+    pub(super) read: usize,
+}
+
+impl Pace {
+    /// From now on.
+    pub(super) fn new() -> Self {
+        Self { began: Instant::now(), read: 0 }
+    }
+
+    /// How long the next bytes may take.
+    pub(super) fn left(&self) -> Duration {
+        let allowed = BODY_GRACE + Duration::from_millis((self.read / MIN_BODY_BYTES_A_MS) as u64);
+        allowed.saturating_sub(self.began.elapsed())
+    }
 }
 
 impl Incoming {
@@ -57,16 +75,14 @@ impl Incoming {
         if announced.is_some_and(|announced| announced > limit as u64) {
             return Err(too_large(limit));
         }
-        Ok(Self { body: Limited::new(body, limit), limit, began: Instant::now(), read: 0 })
+        Ok(Self { body: Limited::new(body, limit), limit, pace: Pace::new() })
     }
 
     /// The next bytes; none at the body's end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         loop {
-            let allowed = BODY_GRACE + Duration::from_millis((self.read / MIN_BODY_BYTES_A_MS) as u64);
-            let left = allowed.saturating_sub(self.began.elapsed());
-            let frame = match clock::within(left, self.body.frame()).await {
-                None => return Err(too_slow(self.read)),
+            let frame = match clock::within(self.pace.left(), self.body.frame()).await {
+                None => return Err(too_slow(self.pace.read)),
                 Some(None) => return Ok(None),
                 Some(Some(Ok(frame))) => frame,
                 Some(Some(Err(error))) if error.is::<LengthLimitError>() => return Err(too_large(self.limit)),
@@ -76,7 +92,7 @@ impl Incoming {
                 }
             };
             if let Ok(data) = frame.into_data() {
-                self.read += data.len();
+                self.pace.read += data.len();
                 return Ok(Some(data));
             }
         }

@@ -2,8 +2,10 @@
 //!
 //! A request may be answered before its body has come: it is too large, or on a path that does not exist. Closing a
 //! connection with bytes unread resets it (RFC 1122, section 4.2.2.13), and a client that is still writing then sees
-//! the reset and not the answer (RFC 9112, section 9.6). So what a handler leaves is read here and thrown away.
+//! the reset and not the answer (RFC 9112, section 9.6). So what a handler leaves is read here and thrown away: of a
+//! body that nobody asked for, for a few seconds; of one that was being read, at the pace at which it may come.
 
+use super::body::Pace;
 use crate::clock::{self, Instant};
 use axum::body::Body;
 use axum::extract::Request;
@@ -15,21 +17,26 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-/// How much is thrown away of one body, and how long that may take.
+/// How much is thrown away of one body, and how long that may take where nobody had begun to read it.
 const MOST_BYTES: usize = 64 << 20;
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// Lets the request's body be finished behind its answer.
 pub(super) fn linger(request: Request) -> Request {
-    // Who waits for leave to send the body is given the answer instead, and has nothing on the way.
-    if request.headers().contains_key(header::EXPECT) {
-        return request;
-    }
-    request.map(|body| if body.is_end_stream() { body } else { Body::new(Lingering(Some(body))) })
+    let waits = request.headers().contains_key(header::EXPECT);
+    request.map(|body| {
+        let lingering = Lingering { body: Some(body), waits, begun: false };
+        if lingering.is_end_stream() { Body::empty() } else { Body::new(lingering) }
+    })
 }
 
 /// A body that is read on when it is dropped before its end.
-struct Lingering(Option<Body>);
+struct Lingering {
+    body: Option<Body>,
+    /// Whether its sender waits for leave to send it, which it has when somebody begins to read.
+    waits: bool,
+    begun: bool,
+}
 
 impl HttpBody for Lingering {
     type Data = Bytes;
@@ -39,39 +46,44 @@ impl HttpBody for Lingering {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let Some(body) = &mut self.0 else { return Poll::Ready(None) };
+        self.begun = true;
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let frame = Pin::new(body).poll_frame(context);
         if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-            self.0 = None;
+            self.body = None;
         }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(Body::is_end_stream)
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
 impl Drop for Lingering {
     fn drop(&mut self) {
-        let Some(body) = self.0.take().filter(|body| !body.is_end_stream()) else { return };
+        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
+        if self.waits && !self.begun {
+            // It is given the answer in place of the leave, and has nothing on the way.
+            return;
+        }
         // Outside a runtime there is no connection either.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(throw_away(body));
+            runtime.spawn(throw_away(body, self.begun));
         }
     }
 }
 
-async fn throw_away(mut body: Body) {
-    let began = Instant::now();
-    let mut read = 0;
-    while read < MOST_BYTES {
-        match clock::within(LONGEST.saturating_sub(began.elapsed()), body.frame()).await {
-            Some(Some(Ok(frame))) => read += frame.data_ref().map_or(0, Bytes::len),
+async fn throw_away(mut body: Body, begun: bool) {
+    let (began, mut pace) = (Instant::now(), Pace::new());
+    while pace.read < MOST_BYTES {
+        let left = if begun { pace.left() } else { LONGEST.saturating_sub(began.elapsed()) };
+        match clock::within(left, body.frame()).await {
+            Some(Some(Ok(frame))) => pace.read += frame.data_ref().map_or(0, Bytes::len),
             _ => return,
         }
     }

@@ -259,10 +259,13 @@ async def test_many_are_published_as_lines_or_as_an_array(ask, word, kind):
 
 
 @contextlib.asynccontextmanager
-async def sending(broker):
+async def sending(broker, *headers):
     """A batch of lines whose body is still on its way: `write` a part of it, then read the answer."""
     reader, writer = await asyncio.open_connection("127.0.0.1", broker.port)
-    writer.write(b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n")
+    head = ["POST /v1/events HTTP/1.1", "Host: x", "Content-Type: application/x-ndjson", "Transfer-Encoding: chunked", *headers]
+    writer.write(("\r\n".join(head) + "\r\n\r\n").encode())
+    if headers:
+        assert b" 100 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), SOON)
 
     async def write(part):
         writer.write(b"%x\r\n%s\r\n" % (len(part), part))
@@ -302,6 +305,20 @@ async def test_a_bad_line_is_refused_while_the_rest_of_the_body_is_on_its_way(sh
         status, problem = await answer()
         assert (status, problem["type"], problem["line"]) == (400, "/problems/channel-invalid", 3)
     assert await ask.found(channels=word) == []
+
+
+@pytest.mark.parametrize("headers", [(), ("Expect: 100-continue",)])
+async def test_who_writes_on_behind_a_bad_line_is_not_cut_off_and_reads_the_answer_at_the_end(shared, ask, word, headers):
+    """It was: the rest was read for five seconds only, and not at all from who had asked for leave to send it."""
+    async with sending(shared, *headers) as (write, answer, _):
+        await write(b"bad\n")
+        for _ in range(14):
+            # A slow uplink; what counts is that it is read for longer than an answer to nobody's body lingers.
+            await asyncio.sleep(0.5)
+            await write(b"\n" * (256 << 10))
+        await write(b"")
+        status, problem = await answer()
+        assert (status, problem["line"]) == (400, 1)
 
 
 async def test_a_batch_whose_body_breaks_off_is_not_published(shared, ask, word):
