@@ -8,7 +8,7 @@ use super::desk::{Desk, Made};
 use super::error::{AckRefused, DeliverError};
 use super::registry::RegistryParts;
 use super::session::{Delivery, Session};
-use super::shift::{Failing, Shift, is_failing, lane, slots};
+use super::shift::{Failing, Shift, lane, slots};
 use super::subscription::Subscription;
 use crate::clock::{self, Instant};
 use crate::connector::{Answer, Attempt, Purpose, SendError};
@@ -76,7 +76,9 @@ impl Worker {
         look_again: Arc<Notify>,
         finish: CancellationToken,
     ) -> Self {
-        Self { parts, subscription, desk, look_again, finish, alarmed: AtomicBool::new(false) }
+        let failures = parts.engine.state().get(subscription.id()).map_or(0, |subscriber| subscriber.failures_in_row);
+        let alarmed = AtomicBool::new(failures >= limits::FAILING_AFTER);
+        Self { parts, subscription, desk, look_again, finish, alarmed }
     }
 
     /// Works until told to finish, or until the connector is deleted.
@@ -122,7 +124,6 @@ impl Worker {
                 failures_in_row: subscriber.failures_in_row,
                 next_new: now,
             };
-            self.alarmed.fetch_or(is_failing(&shift), Relaxed);
             if let Err(error) = self.work(shift).await {
                 tracing::error!(connector = %self.subscription.name(), %error, "the worker rests");
                 // Something may not have been written down: go on from what was.
@@ -272,6 +273,7 @@ impl Worker {
 
     async fn tell(&self, news: Option<News<'_>>) {
         if let Some(news) = news {
+            self.alarmed.store(!matches!(news, News::Recovered { .. }), Relaxed);
             announce(&self.parts, self.subscription.name().as_str(), news).await;
         }
     }
@@ -315,7 +317,6 @@ impl Worker {
         shift.failures_in_row = shift.failures_in_row.saturating_add(1);
         let id = self.subscription.id();
         let opened = (shift.failures_in_row == limits::FAILING_AFTER).then(|| reason.clone());
-        self.alarmed.fetch_or(opened.is_some(), Relaxed);
         let news = opened.as_deref().map(|reason| News::Failing { offset, attempts: number, status, reason });
         if given_up {
             self.parts.metrics.dead_letters.inc();

@@ -1,5 +1,7 @@
 """PROTOCOL.md section 7, `state`, and the broker's own events about it on `$stentor.connector.*`."""
 
+import asyncio
+
 from connecting import RETRY, act, connect, in_state, publish, shown
 from endpoint import endpoint
 from harness import call, eventually, http, refused
@@ -105,3 +107,25 @@ async def test_a_pause_by_an_operator_is_told_once(broker):
         await act(session, broker, "resume", expect=204)
         await act(session, broker, "pause", expect=204)
         await told(session, broker, "paused", "paused")
+
+
+async def test_a_change_while_the_fifth_attempt_is_under_way_tells_of_no_recovery_from_what_was_never_told(broker):
+    """It did: the alarm was remembered before it was known whether it would be told."""
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def answer(event):
+        if len(receiver.requests) == 5:
+            asked.set()
+            await answered.wait()
+        return 503 if len(receiver.requests) <= 5 else 200
+
+    async with http() as session, endpoint(answer) as receiver:
+        await connect(session, broker, receiver)
+        await publish(session, broker, "a")
+        await asyncio.wait_for(asked.wait(), 30)
+        await connect(session, broker, receiver, expect=200, in_flight=2)
+        answered.set()
+        await eventually(lambda: receiver.accepted, what="it is delivered")
+        await in_state(session, broker, "active")
+        found = [name for name, _, _ in await news(session, broker)]
+        assert found in ([], ["failing", "recovered"]), "the end of an alarm is told to who heard it, and to nobody else"
