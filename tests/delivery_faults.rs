@@ -12,7 +12,7 @@ use stentor::connector::{Egress, Sender};
 use stentor::deliver::{ConnectorInput, Delivery, Ending, Registry, RegistryParts, Session};
 use stentor::engine::{Engine, Local, LocalOptions};
 use stentor::fs::{Fault, MemoryFs};
-use stentor::ledger::{FailedAttempt, Via};
+use stentor::ledger::{Entry, FailedAttempt, Via};
 use stentor::model::{ConnectorSettings, Filter, GiveUp, Kind, Name, Offset, Place, SubscriberSettings};
 use stentor::notify::Hub;
 use support::{options, publish};
@@ -84,6 +84,33 @@ async fn acks_that_the_ledger_did_not_keep_end_the_session_and_lead_to_redeliver
     let again = registry.attach("ui", Via::InProcess).map(|_| ());
     assert!(again.is_err(), "with the ledger poisoned nobody gets a session whose acks cannot be kept");
     assert_eq!(registry.view(Kind::Subscriber, "ui").await.unwrap().cursor, Offset(2), "shown as it is");
+}
+
+#[tokio::test]
+async fn what_the_ledger_refuses_changes_nobody_and_deletes_nobody() {
+    // The story: the window had given up what the new patterns did not ask for, the ledger then refused the change,
+    // and what was still due was shown as done.
+    let fs = MemoryFs::new();
+    let engine = Arc::new(Local::open(Arc::new(fs.clone()), &options()).unwrap().engine);
+    publish(&engine, 0..5).await.unwrap();
+    let registry = registry(&engine);
+    registry.put_subscriber(&name(), settings(), Some(Place::Earliest)).await.unwrap();
+    let mut session = registry.attach("ui", Via::InProcess).unwrap();
+    for n in 0..5 {
+        assert_eq!(next_event(&mut session).await, Offset(n));
+    }
+    fs.set_fault(Fault { fail_call: Some(fs.calls()), keep_failing: true, ..Fault::default() });
+    let lost = Entry::Cut { log: String::new(), quarantined: String::new(), bytes: 0 };
+    engine.record(vec![lost]).unwrap().durable().await.unwrap_err();
+    assert!(engine.record(Vec::new()).is_err(), "the ledger is poisoned: from now on it refuses at once");
+
+    let other = SubscriberSettings::new(Filter::parse(&["policy.*"]).unwrap());
+    registry.put_subscriber(&name(), other, None).await.unwrap_err();
+    let shown = async || registry.view(Kind::Subscriber, "ui").await.map(|view| (view.cursor, view.lag)).unwrap();
+    assert_eq!(shown().await, (Offset(0), Some(5)), "changed in the window alone");
+    assert_eq!(registry.settings("ui").unwrap(), settings());
+    registry.delete(Kind::Subscriber, "ui").await.unwrap_err();
+    assert_eq!(shown().await, (Offset(0), Some(5)), "deleted in the window alone");
 }
 
 #[tokio::test]

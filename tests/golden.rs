@@ -125,6 +125,7 @@ fn entries() -> Vec<Entry> {
             latency_ms: None,
             failure: Some("answered 503".into()),
         },
+        Entry::Removed { id, end: Offset(302) },
     ]
 }
 

@@ -148,18 +148,20 @@ impl Registry {
             }
             let mut entries = inner.take_acks(subscription.id, None, None);
             if *inner.filter != *filter {
-                let gone =
-                    inner.window.change_patterns(|offset| self.engine().first_match(&filter, offset) == Some(offset));
-                let spans: Vec<SentSpan> =
-                    gone.into_iter().map(|(offset, attempts)| SentSpan { span: Span::one(offset), attempts }).collect();
-                if !spans.is_empty() {
-                    let reason = "no longer asked for".to_owned();
-                    entries.push(Entry::Skipped { id: subscription.id, spans, reason });
-                }
+                let asked = |offset| self.engine().first_match(&filter, offset) == Some(offset);
+                entries.extend(skipped(subscription.id, &mut inner, asked, "no longer asked for"));
             }
             let (window_size, ack_timeout, expires) = shape(&target);
             entries.push(Entry::Changed { id: subscription.id, target, from });
-            let ticket = self.engine().record(entries)?;
+            let ticket = match self.engine().record(entries) {
+                Ok(ticket) => ticket,
+                Err(failure) => {
+                    // The window has gone ahead of what could be written down.
+                    drop(inner);
+                    subscription.reload();
+                    return Err(failure.into());
+                }
+            };
             inner.recorded(&ticket);
             inner.filter = filter;
             inner.window_size = window_size;
@@ -247,19 +249,26 @@ impl Registry {
             return Ok(());
         }
         self.supervisor.dismiss(subscription.id).await;
-        let ticket = {
+        let recorded = {
             let mut inner = subscription.inner.lock();
             if only.is_some() && !inner.expired() {
                 return Ok(());
             }
             let mut entries = inner.take_acks(subscription.id, None, None);
-            entries.push(Entry::Deleted { id: subscription.id });
-            let ticket = self.engine().record(entries)?;
-            inner.deleted = true;
-            inner.end_session(Ending::Moved);
-            ticket
+            entries.extend(skipped(subscription.id, &mut inner, |_| false, "the subscriber was deleted"));
+            entries.push(Entry::Removed { id: subscription.id, end: self.engine().end() });
+            let recorded = self.engine().record(entries);
+            if recorded.is_ok() {
+                inner.deleted = true;
+                inner.end_session(Ending::Moved);
+            }
+            recorded
         };
-        if let Err(failure) = ticket.durable().await {
+        let durable = match recorded {
+            Ok(ticket) => ticket.durable().await,
+            refused => refused.map(drop),
+        };
+        if let Err(failure) = durable {
             // It is still there, and so is its worker.
             subscription.reload();
             if kind == Kind::Connector {
@@ -322,4 +331,12 @@ impl Registry {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
+}
+
+/// What was sent, is open, and is not asked for any more: done, with a receipt that says why.
+fn skipped(id: SubscriberId, inner: &mut Inner, asked: impl Fn(Offset) -> bool, reason: &str) -> Option<Entry> {
+    let gone = inner.window.change_patterns(asked);
+    let spans: Vec<SentSpan> =
+        gone.into_iter().map(|(offset, attempts)| SentSpan { span: Span::one(offset), attempts }).collect();
+    (!spans.is_empty()).then(|| Entry::Skipped { id, spans, reason: reason.to_owned() })
 }

@@ -37,7 +37,7 @@ pub enum Entry {
         /// New patterns hold from here on.
         from: Offset,
     },
-    /// It is gone.
+    /// It is gone. Written no more: [`Entry::Removed`] says when, by the event log.
     Deleted {
         /// Who.
         id: SubscriberId,
@@ -173,6 +173,13 @@ pub enum Entry {
         latency_ms: Option<u32>,
         /// Why it was given up; acknowledged where absent.
         failure: Option<String>,
+    },
+    /// It is gone, and was there for every event before `end`. Clocks of two logs cannot be compared; offsets can.
+    Removed {
+        /// Who.
+        id: SubscriberId,
+        /// The offset after the newest event by then.
+        end: Offset,
     },
 }
 

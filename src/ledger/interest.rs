@@ -36,6 +36,12 @@ impl Interest {
         self.first_cursor = self.first_cursor.min(cursor);
     }
 
+    /// Whether it never asked for anything else.
+    #[must_use]
+    pub fn is_uniform(&self) -> bool {
+        self.patterns.windows(2).all(|pair| matches!(pair, [(_, one), (_, other)] if one == other))
+    }
+
     /// The channels that it asked for at an offset; before the first, those that it began with.
     #[must_use]
     pub fn at(&self, offset: Offset) -> Option<&Filter> {

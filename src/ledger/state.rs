@@ -74,7 +74,7 @@ impl State {
         match entry {
             Entry::Began { event_log } => self.event_log = Some(*event_log),
             Entry::Made { id, name, target, cursor } => self.made(*id, name, target, *cursor, time),
-            Entry::Deleted { id } => {
+            Entry::Deleted { id } | Entry::Removed { id, .. } => {
                 if let Some(gone) = self.subscribers.remove(id) {
                     self.by_name.remove(&gone.name);
                 }

@@ -187,6 +187,7 @@ impl Subscriber {
             Entry::Began { .. }
             | Entry::Made { .. }
             | Entry::Deleted { .. }
+            | Entry::Removed { .. }
             | Entry::Retired { .. }
             | Entry::LedgerRetired { .. }
             | Entry::LossAccepted { .. }

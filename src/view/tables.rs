@@ -10,9 +10,9 @@ pub enum Table {
     BySubscriber = b's',
     /// `(subscriber, seeks, to, ledger offset, n)`: which receipt covers an offset.
     Coverage = b'c',
-    /// `(subscriber)`: its name, its seeks, and what it asked for at which offset.
+    /// `(subscriber)`: its name, its seeks, and what it asked for.
     People = b'p',
-    /// `(ledger offset, subscriber)`: who was deleted, and when.
+    /// `(ledger offset, subscriber)`: who was deleted, and the event log's end by then.
     Deleted = b'x',
     /// `(subscriber, offset)`: a dead letter.
     DeadLetters = b'd',

@@ -366,6 +366,36 @@ async def test_who_was_deleted_is_there_as_it_stood(shared, session, own):
     assert (receipt["subscriber"], receipt["outcome"], receipt["attempts"]) == (own, "acked", 1)
 
 
+async def test_what_is_open_when_its_subscriber_is_deleted_has_a_receipt_skipped(shared, session, own):
+    """Every delivery leaves a receipt."""
+    await subscriber(session, shared, own, [f"{own}.e"])
+    sent, = await publish(session, shared, 1, channel=f"{own}.e")
+    await pull(session, shared, own)
+    await call(session, "DELETE", f"{shared.url}/v1/subscribers/{own}", expect=204)
+    receipt, = await of(session, shared, 1, subscriber=own)
+    assert (receipt["outcome"], receipt["from"], receipt["attempts"]) == ("skipped", sent, 1)
+    assert receipt["reason"] == "the subscriber was deleted"
+    found = (await stands(session, shared, sent))[own]
+    assert (found["state"], found["attempts"], found["time"]) == ("skipped", 1, receipt["time"])
+
+
+async def test_patterns_of_before_a_seek_count_for_what_was_acknowledged_under_them(shared, session, own):
+    """They did not: the seek laid the new patterns over them, and who asked by offset or channel was told of nobody."""
+    await subscriber(session, shared, own, [f"{own}.a", f"{own}.b"])
+    first, = await publish(session, shared, 1, channel=f"{own}.a")
+    second, = await publish(session, shared, 1, channel=f"{own}.b")
+    await pull(session, shared, own)
+    await ack(session, shared, own, second)
+    await subscriber(session, shared, own, [f"{own}.c"], expect=200)
+    await call(session, "POST", f"{shared.url}/v1/subscribers/{own}/seek", json={"to": first}, expect=200)
+    for gone in (False, True):
+        if gone:
+            await call(session, "DELETE", f"{shared.url}/v1/subscribers/{own}", expect=204)
+        for query in ({"offset": first}, {"offset": second}, {"channel": f"{own}.a"}, {"channel": f"{own}.b"}):
+            await of(session, shared, 1, subscriber=own, **query)
+        assert (await stands(session, shared, second))[own]["state"] == "acked"
+
+
 async def test_of_a_name_that_was_made_again_the_one_who_is_there_stands(shared, session, own):
     offset, = await acked(session, shared, own, 1)
     for start, state in (("latest", "acked"), ("earliest", "pending")):

@@ -5,7 +5,7 @@ use super::rows::{Person, VERSION};
 use crate::broker::{Broker, Error};
 use crate::codec;
 use crate::ledger::{Interest, Outcome, Subscriber};
-use crate::model::{Offset, SubscriberId, Timestamp};
+use crate::model::{Channel, Offset, SubscriberId, Timestamp};
 use crate::view::{Key, Table, View, ViewError};
 use std::cmp::Reverse;
 
@@ -47,27 +47,23 @@ impl Broker {
         // Looked at before the view is: what is done here has its receipt there.
         let living: Vec<Listener> =
             self.engine().state().subscribers().map(|one| Listener::living(one, offset)).collect();
-        let behind = move |one: &Listener| {
-            one.interest.first_cursor <= offset && after.as_deref().is_none_or(|after| one.name.as_str() > after)
-        };
         self.receipts_view()
             .ask(move |view, _| {
-                let mut everybody: Vec<Listener> = living.iter().filter(|one| behind(one)).cloned().collect();
-                everybody.extend(deleted_since(view, event.time)?.into_iter().filter(&behind));
+                let mut everybody = deleted_behind(view, offset)?;
+                everybody.extend(living.iter().cloned());
+                everybody.retain(|one| after.as_deref().is_none_or(|after| one.name.as_str() > after));
                 everybody.sort_unstable_by(|one, other| one.rank().cmp(&other.rank()));
                 let mut found: Vec<EventReceipt> = Vec::new();
                 for one in everybody {
-                    if found.len() == limit {
+                    let again = found.last().is_some_and(|last| last.subscriber == one.name);
+                    if found.len() == limit && !again {
                         break;
                     }
-                    let told = found.last().is_some_and(|last| last.subscriber == one.name);
-                    // Patterns that came later may not ask for it; what was decided about it stands all the same.
-                    let decided = || {
-                        let row = last_covering(view, one.id, one.seeks, offset)?;
-                        Ok::<_, ViewError>(row.is_some_and(|row| is_exact(&row)))
-                    };
-                    if !told && (one.interest.holds(offset, &event.head.channel) || decided()?) {
-                        found.push(one.standing(view, offset)?);
+                    match (again, one.standing(view, offset, &event.head.channel)?, found.last_mut()) {
+                        (false, Some(receipt), _) => found.push(receipt),
+                        // Of those who had a name one after another, whoever got it says more than whoever did not.
+                        (true, Some(receipt), Some(last)) if last.is_vague() => *last = receipt,
+                        _ => {}
                     }
                 }
                 Ok(found)
@@ -76,61 +72,78 @@ impl Broker {
     }
 }
 
+impl EventReceipt {
+    /// Whether there is no receipt behind it.
+    fn is_vague(&self) -> bool {
+        self.outcome.is_some() && self.time.is_none()
+    }
+}
+
 /// Somebody who is, or was, a subscriber.
 #[derive(Debug, Clone)]
 struct Listener {
     id: SubscriberId,
     name: String,
-    seeks: u64,
+    /// As it is now, where it is still there.
+    living: Option<Living>,
+}
+
+#[derive(Debug, Clone)]
+struct Living {
+    done: bool,
     interest: Interest,
-    living: bool,
-    /// Where the event is still to be acknowledged: the attempts so far, where that is known.
-    pending: Option<Option<u32>>,
+    /// Where that is known.
+    attempts: Option<u32>,
 }
 
 impl Listener {
     fn living(subscriber: &Subscriber, offset: Offset) -> Self {
-        let attempts = || subscriber.failed.get(&offset).map(|failed| failed.attempts);
-        Self {
-            id: subscriber.id,
-            name: subscriber.name.to_string(),
-            seeks: subscriber.seeks.into(),
-            interest: subscriber.interest.clone(),
-            living: true,
-            pending: (!subscriber.is_done(offset)).then(attempts),
-        }
+        let attempts = subscriber.failed.get(&offset).map(|failed| failed.attempts);
+        let (done, interest) = (subscriber.is_done(offset), subscriber.interest.clone());
+        let living = Some(Living { done, interest, attempts });
+        Self { id: subscriber.id, name: subscriber.name.to_string(), living }
     }
 
     /// By name; of one name, whoever is there now comes first, then whoever was made last.
     fn rank(&self) -> (&str, Reverse<(bool, SubscriberId)>) {
-        (&self.name, Reverse((self.living, self.id)))
+        (&self.name, Reverse((self.living.is_some(), self.id)))
     }
 
-    fn standing(self, view: &View, offset: Offset) -> Result<EventReceipt, ViewError> {
-        let subscriber = self.name;
-        if let Some(attempts) = self.pending {
-            return Ok(EventReceipt { subscriber, outcome: None, time: None, attempts });
+    /// How it stands with an event; nothing where it is not concerned.
+    fn standing(self, view: &View, offset: Offset, channel: &Channel) -> Result<Option<EventReceipt>, ViewError> {
+        let person = Person::of(view, self.id)?;
+        let asked = self.living.as_ref().is_some_and(|living| living.interest.holds(offset, channel));
+        if let Some(living) = self.living.filter(|living| asked && !living.done) {
+            let attempts = living.attempts;
+            return Ok(Some(EventReceipt { subscriber: self.name, outcome: None, time: None, attempts }));
         }
-        if let Some(row) = last_covering(view, self.id, self.seeks, offset)? {
-            let (outcome, time, attempts) = (Some(row.outcome), Some(row.time), Some(row.attempts));
-            return Ok(EventReceipt { subscriber, outcome, time, attempts });
+        let row = last_covering(view, self.id, person.seeks, offset)?;
+        // Patterns that came later may not ask for it; what was decided about it stands all the same.
+        let decided = row.as_ref().is_some_and(is_exact);
+        if !asked && !decided && !person.ever_asked(offset, channel) {
+            return Ok(None);
         }
-        // Passed by a seek, or deleted, before it was acknowledged.
-        Ok(EventReceipt { subscriber, outcome: Some(Outcome::Skipped), time: None, attempts: None })
+        Ok(Some(match row {
+            Some(row) => EventReceipt {
+                subscriber: self.name,
+                outcome: Some(row.outcome),
+                time: Some(row.time),
+                attempts: Some(row.attempts),
+            },
+            // Passed by a seek, or deleted, before it was sent.
+            None => EventReceipt { subscriber: self.name, outcome: Some(Outcome::Skipped), time: None, attempts: None },
+        }))
     }
 }
 
-/// Who was deleted at that time or later.
-fn deleted_since(view: &View, time: Timestamp) -> Result<Vec<Listener>, ViewError> {
+/// Who was deleted when there was something at this offset.
+fn deleted_behind(view: &View, offset: Offset) -> Result<Vec<Listener>, ViewError> {
     let (mut ids, prefix) = (Vec::new(), Key::new(Table::Deleted, &[]));
     view.scan(&prefix, &prefix, |key, value| {
-        let since = codec::decode::<Timestamp>(VERSION, value).is_ok_and(|deleted| deleted >= time);
-        ids.extend(Key::number(key, 1).filter(|_| since).map(SubscriberId));
+        let there = codec::decode::<Offset>(VERSION, value).is_ok_and(|end| offset < end);
+        ids.extend(Key::number(key, 1).filter(|_| there).map(SubscriberId));
         true
     })?;
-    let listener = |id| {
-        let Person { name, seeks, interest } = Person::of(view, id)?;
-        Ok(Listener { id, name, seeks, interest, living: false, pending: None })
-    };
+    let listener = |id| Ok(Listener { id, name: Person::of(view, id)?.name, living: None });
     ids.into_iter().map(listener).collect()
 }

@@ -232,7 +232,9 @@ fn listened(
     }
     let wanted = channels.cloned().unwrap_or_else(Filter::everything);
     let person = Person::of(view, row.id)?;
-    let asked = |at| person.interest.at(at).is_some_and(|theirs| engine.first_match(theirs, at) == Some(at));
+    // As they were between the seeks that the receipt lies between.
+    let theirs = |at| person.interest(row.seeks).and_then(|interest| interest.at(at));
+    let asked = |at| theirs(at).is_some_and(|theirs| engine.first_match(theirs, at) == Some(at));
     let mut at = span.from;
     while let Some(found) = engine.first_match(&wanted, at).filter(|found| *found < span.to) {
         if asked(found) {

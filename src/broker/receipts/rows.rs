@@ -2,7 +2,7 @@
 
 use crate::codec;
 use crate::ledger::{Entry, Interest, Outcome, Recorded, State};
-use crate::model::{Offset, Span, SubscriberId, Timestamp};
+use crate::model::{Channel, Filter, Offset, Span, SubscriberId, Timestamp};
 use crate::view::{Key, Table, View, ViewError};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ pub(super) struct Row {
     /// The replay that it is of.
     pub(super) replay: Option<String>,
     /// Seeks of the subscriber before it; part of a key.
-    seeks: u64,
+    pub(super) seeks: u64,
 }
 
 impl Row {
@@ -40,10 +40,15 @@ impl Row {
 pub(super) struct Person {
     pub(super) name: String,
     pub(super) seeks: u64,
-    pub(super) interest: Interest,
+    /// What it asked for, from so many seeks on: a seek lays the patterns in force over those of before. Ascending.
+    interests: Vec<(u64, Interest)>,
 }
 
 impl Person {
+    fn new(name: String, seeks: u64, interest: Interest) -> Self {
+        Self { name, seeks, interests: vec![(seeks, interest)] }
+    }
+
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         codec::decode(VERSION, bytes).ok()
     }
@@ -51,8 +56,37 @@ impl Person {
     /// As the view has it. Of a number that it does not know there is nothing to say but that.
     pub(super) fn of(view: &View, id: SubscriberId) -> Result<Self, ViewError> {
         let stored = view.get(&Key::new(Table::People, &[id.0]))?.and_then(|bytes| Self::decode(&bytes));
-        let unknown = || Self { name: format!("deleted-{id}"), seeks: 0, interest: Interest::default() };
-        Ok(stored.unwrap_or_else(unknown))
+        Ok(stored.unwrap_or_else(|| Self::new(format!("deleted-{id}"), 0, Interest::default())))
+    }
+
+    /// What it asked for behind so many seeks.
+    pub(super) fn interest(&self, seeks: u64) -> Option<&Interest> {
+        let behind = self.interests.partition_point(|(from, _)| *from <= seeks);
+        self.interests.get(behind.saturating_sub(1)).map(|(_, interest)| interest)
+    }
+
+    /// Whether it asked for an event at this offset, on this channel, at any time.
+    pub(super) fn ever_asked(&self, offset: Offset, channel: &Channel) -> bool {
+        self.interests.iter().any(|(_, interest)| interest.holds(offset, channel))
+    }
+
+    fn changed(&mut self, from: Offset, channels: &Filter) {
+        if let Some((_, now)) = self.interests.last_mut() {
+            now.change(from, channels);
+        }
+    }
+
+    fn sought(&mut self, cursor: Offset) {
+        self.seeks += 1;
+        if let Some((_, now)) = self.interests.last_mut() {
+            if !now.is_uniform() {
+                let mut next = now.clone();
+                next.seek(cursor);
+                self.interests.push((self.seeks, next));
+            } else {
+                now.seek(cursor);
+            }
+        }
     }
 }
 
@@ -74,14 +108,18 @@ impl<'a> Block<'a> {
     pub(super) fn begin(&mut self, snapshot: &State) {
         self.rows.push((Key::new(Table::Version, &[]), Some(vec![VERSION])));
         for subscriber in snapshot.subscribers() {
-            let (name, seeks) = (subscriber.name.to_string(), subscriber.seeks.into());
-            self.remember(subscriber.id, Person { name, seeks, interest: subscriber.interest.clone() });
+            let (name, interest) = (subscriber.name.to_string(), subscriber.interest.clone());
+            self.remember(subscriber.id, Person::new(name, subscriber.seeks.into(), interest));
         }
     }
 
     fn remember(&mut self, id: SubscriberId, person: Person) {
         self.rows.push((Key::new(Table::People, &[id.0]), Some(codec::encode(VERSION, &person))));
         self.people.insert(id, person);
+    }
+
+    fn removed(&mut self, at: Offset, id: SubscriberId, end: Offset) {
+        self.rows.push((Key::new(Table::Deleted, &[at.0, id.0]), Some(codec::encode(VERSION, &end))));
     }
 
     /// A subscriber as of the entry being applied.
@@ -98,22 +136,21 @@ impl<'a> Block<'a> {
         match entry {
             Entry::Made { id, name, target, cursor } => {
                 let interest = Interest::new(*cursor, target.channels());
-                self.remember(*id, Person { name: name.to_string(), seeks: 0, interest });
+                self.remember(*id, Person::new(name.to_string(), 0, interest));
             }
             Entry::Changed { id, target, from } => {
                 let mut person = self.person(*id)?.clone();
-                person.interest.change(*from, target.channels());
+                person.changed(*from, target.channels());
                 self.remember(*id, person);
             }
             Entry::Sought { id, cursor } => {
                 let mut person = self.person(*id)?.clone();
-                person.interest.seek(*cursor);
-                person.seeks += 1;
+                person.sought(*cursor);
                 self.remember(*id, person);
             }
-            Entry::Deleted { id } => {
-                self.rows.push((Key::new(Table::Deleted, &[offset.0, id.0]), Some(codec::encode(VERSION, time))));
-            }
+            Entry::Removed { id, end } => self.removed(*offset, *id, *end),
+            // It says not when, by the event log; its receipts stand for themselves.
+            Entry::Deleted { id } => self.removed(*offset, *id, Offset::ZERO),
             Entry::LedgerRetired { start } => self.forget_below(*start)?,
             _ => {}
         }
