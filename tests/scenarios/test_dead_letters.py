@@ -115,6 +115,7 @@ async def test_what_is_no_dead_letter_is_refused_and_nothing_is_tried_again(brok
         await connect(session, broker, receiver, retry=GIVE_UP)
         await publish(session, broker, "a", "b")
         await given_up(session, broker, 1)
+        await eventually(lambda: receiver.accepted == [1], what="the event behind it is taken")
         before = len(receiver.requests)
         path = f"{broker.url}/v1/dead-letters/retry"
         for offsets in ([0, 1], [7]):
