@@ -217,14 +217,14 @@ async def test_2_an_ack_from_a_session_that_was_taken_over_is_refused(ask, word)
 
 
 async def test_3_when_the_oldest_open_event_was_open_for_ack_timeout_everything_open_comes_again_in_order(ask, word):
-    first = await subscriber(ask, word, 4, ack_timeout="500ms")
+    first = await subscriber(ask, word, 4, ack_timeout="2s")
     async with ask.listening(subscriber=word) as listener:
         began = asyncio.get_running_loop().time()
         await listener.events(4)
         await ask.ack(word, offsets=[first + 2])
         again = await listener.events(3)
         assert [(event["offset"], event["attempt"]) for event in again] == [(first, 2), (first + 1, 2), (first + 3, 2)]
-        assert 0.45 <= asyncio.get_running_loop().time() - began < 5
+        assert 1.9 <= asyncio.get_running_loop().time() - began < 10
 
 
 async def test_3_over_pulls_too(ask, word):

@@ -138,11 +138,11 @@ async def test_a_confirmed_ack_behind_a_reject_is_answered_once_the_reject_is_du
 
 async def test_working_starts_the_ack_timeout_of_its_event_anew(broker):
     await publish(broker, 1)
-    query = {"channels": "key.*", "subscriber": "ui", "ack_timeout": "500ms", "from": "earliest"}
+    query = {"channels": "key.*", "subscriber": "ui", "ack_timeout": "2s", "from": "earliest"}
     async with listen(broker, **query) as client:
         await start(client, 1)
-        for _ in range(4):
-            await client.silent(0.3)
+        for _ in range(3):
+            await client.silent(1)
             await client.say("working", offset=0)
         frame = await client.expect("event")
         assert (frame["offset"], frame["attempt"]) == (0, 2)
@@ -150,13 +150,13 @@ async def test_working_starts_the_ack_timeout_of_its_event_anew(broker):
 
 async def test_working_on_another_event_does_not_hold_back_the_oldest(broker):
     await publish(broker, 2)
-    query = {"channels": "key.*", "subscriber": "ui", "ack_timeout": "600ms", "from": "earliest"}
+    query = {"channels": "key.*", "subscriber": "ui", "ack_timeout": "3s", "from": "earliest"}
     async with listen(broker, **query) as client:
         await start(client, 2)
         began = asyncio.get_running_loop().time()
         for _ in range(2):
-            await client.silent(0.2)
+            await client.silent(1)
             await client.say("working", offset=1)
         frame = await client.expect("event")
         assert (frame["offset"], frame["attempt"]) == (0, 2)
-        assert asyncio.get_running_loop().time() - began < 0.9, "its own time was over"
+        assert asyncio.get_running_loop().time() - began < 4.5, "its own time was over"

@@ -35,7 +35,7 @@ async def test_the_window_is_256_where_nothing_else_is_asked_for(broker):
 
 async def test_when_the_oldest_open_event_has_been_open_for_ack_timeout_everything_open_from_there_on_is_delivered_again_in_order(broker):
     await publish(broker, 4)
-    query = {"channels": "key.*", "subscriber": "ui", "ack_timeout": "500ms", "from": "earliest"}
+    query = {"channels": "key.*", "subscriber": "ui", "ack_timeout": "2s", "from": "earliest"}
     async with listen(broker, **query) as client:
         began = asyncio.get_running_loop().time()
         await start(client, 4)
@@ -44,20 +44,20 @@ async def test_when_the_oldest_open_event_has_been_open_for_ack_timeout_everythi
             again = [await client.expect("event") for _ in range(3)]
             assert [(event["offset"], event["attempt"]) for event in again] == [(n, attempt) for n in (0, 1, 3)]
         took = asyncio.get_running_loop().time() - began
-        assert 0.9 <= took < 3, took
+        assert 3.9 <= took < 10, took
         assert await client.acked(offset=3) == 4
-        await client.silent(0.8)
+        await client.silent(2.5)
 
 
 async def test_the_ack_timeout_runs_for_the_oldest_open_event_and_starts_anew_when_the_cursor_moves(broker):
     """Who works through a full window one by one is not told that the rest of it is late."""
     await publish(broker, 2)
-    query = {"channels": "key.*", "subscriber": "ui", "ack_timeout": "1s", "from": "earliest"}
+    query = {"channels": "key.*", "subscriber": "ui", "ack_timeout": "4s", "from": "earliest"}
     async with listen(broker, **query) as client:
         await start(client, 2)
-        await client.silent(0.8)
+        await client.silent(3)
         await client.say("ack", offset=0)
-        await client.silent(0.6)
+        await client.silent(2)
         frame = await client.expect("event")
         assert (frame["offset"], frame["attempt"]) == (1, 2)
 

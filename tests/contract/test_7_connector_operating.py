@@ -160,7 +160,7 @@ async def test_seek_moves_the_cursor_back_and_sends_from_there_again(shared, ses
 
 async def test_seek_moves_the_cursor_ahead_and_skips_what_is_between(shared, session, own):
     async with endpoint(lambda event: 500) as receiver:
-        await made(session, shared, receiver, own)
+        await made(session, shared, receiver, own, retry=SLOWLY)
         await publish(session, shared, 1, 2, channel=f"{own}.e")
         assert (await act(session, shared, "seek", name=own, to="latest"))["cursor"] == (await shown(session, shared, own))["end"]
         receiver.answer = lambda event: 200

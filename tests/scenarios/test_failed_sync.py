@@ -34,7 +34,12 @@ async def outcome_is_unknown(session, broker, id):
 
 
 async def not_ready(session, broker, what):
-    problem = await refused(session, "GET", f"{broker.url}/health/ready", 503, "not-ready")
+    async def is_so():
+        status, problem = await call(session, "GET", f"{broker.url}/health/ready")
+        return status == 503 and problem
+    # The failed call is seen from outside a moment before the broker knows of it.
+    problem = await eventually(is_so, what=f"no {what} are taken")
+    assert problem["type"].endswith("/not-ready"), problem
     assert problem["detail"].startswith(f"{what}: "), problem
     await call(session, "GET", f"{broker.url}/health/live", expect=200)
 

@@ -323,13 +323,15 @@ async def run(storm, began):
 async def holds(storm, session, broker):
     """What was promised."""
     log = await exported(session, broker)
-    assert len(log) == EVENTS, "the log holds more or less than was published"
-    offsets = {id: offset for offset, (id, _) in enumerate(log)}
+    # One endpoint refuses by chance, and five times in a row now and then: of that the broker tells in the log.
+    published = [(offset, id, channel) for offset, (id, channel) in enumerate(log) if not channel.startswith("$")]
+    assert len(published) == EVENTS, "the log holds more or less than was published"
+    offsets = {id: offset for offset, id, _ in published}
     assert len(offsets) == EVENTS, "an event is in the log twice"
     assert offsets == storm.acknowledged, "an acknowledged event is not where its publisher was told"
-    assert {(id, channel) for id, channel in log} == {event for events in storm.plan for event in events}
+    assert {(id, channel) for _, id, channel in published} == {event for events in storm.plan for event in events}
 
-    matching = {name: [offset for offset, (_, channel) in enumerate(log) if matches(patterns, channel)]
+    matching = {name: [offset for offset, _, channel in published if matches(patterns, channel)]
                 for name, patterns, *_ in (*LISTENERS, *CONNECTORS)}
     faults = []
     for listener in storm.listeners:
