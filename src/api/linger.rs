@@ -25,7 +25,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 pub(super) fn linger(request: Request) -> Request {
     let waits = request.headers().contains_key(header::EXPECT);
     request.map(|body| {
-        let lingering = Lingering { body: Some(body), waits, begun: false };
+        let lingering = Lingering { body: Some(body), waits, pace: None };
         if lingering.is_end_stream() { Body::empty() } else { Body::new(lingering) }
     })
 }
@@ -35,7 +35,8 @@ struct Lingering {
     body: Option<Body>,
     /// Whether its sender waits for leave to send it, which it has when somebody begins to read.
     waits: bool,
-    begun: bool,
+    /// Since somebody began to read.
+    pace: Option<Pace>,
 }
 
 impl HttpBody for Lingering {
@@ -46,11 +47,14 @@ impl HttpBody for Lingering {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        self.begun = true;
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let this = &mut *self;
+        let pace = this.pace.get_or_insert_with(Pace::new);
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
         let frame = Pin::new(body).poll_frame(context);
-        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
-            self.body = None;
+        match &frame {
+            Poll::Ready(Some(Ok(frame))) => pace.read += frame.data_ref().map_or(0, Bytes::len),
+            Poll::Ready(None | Some(Err(_))) => this.body = None,
+            Poll::Pending => {}
         }
         frame
     }
@@ -67,24 +71,27 @@ impl HttpBody for Lingering {
 impl Drop for Lingering {
     fn drop(&mut self) {
         let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
-        if self.waits && !self.begun {
+        let pace = self.pace.take();
+        if self.waits && pace.is_none() {
             // It is given the answer in place of the leave, and has nothing on the way.
             return;
         }
         // Outside a runtime there is no connection either.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(throw_away(body, self.begun));
+            runtime.spawn(throw_away(body, pace));
         }
     }
 }
 
-async fn throw_away(mut body: Body, begun: bool) {
-    let (began, mut pace) = (Instant::now(), Pace::new());
-    while pace.read < MOST_BYTES {
-        let left = if begun { pace.left() } else { LONGEST.saturating_sub(began.elapsed()) };
-        match clock::within(left, body.frame()).await {
-            Some(Some(Ok(frame))) => pace.read += frame.data_ref().map_or(0, Bytes::len),
-            _ => return,
+async fn throw_away(mut body: Body, mut pace: Option<Pace>) {
+    let (began, mut read) = (Instant::now(), 0);
+    while read < MOST_BYTES {
+        let left = pace.as_ref().map_or_else(|| LONGEST.saturating_sub(began.elapsed()), Pace::left);
+        let Some(Some(Ok(frame))) = clock::within(left, body.frame()).await else { return };
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        read += bytes;
+        if let Some(pace) = &mut pace {
+            pace.read += bytes;
         }
     }
 }
