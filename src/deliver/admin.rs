@@ -10,6 +10,7 @@ use crate::clock::Instant;
 use crate::ledger::{ConnectorSecrets, Entry, SentSpan, SigningSecret, Target};
 use crate::log::Ticket;
 use crate::model::{Kind, Name, Offset, Place, Span, SubscriberId, SubscriberSettings};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 impl Registry {
@@ -149,19 +150,12 @@ impl Registry {
             let mut entries = inner.take_acks(subscription.id, None, None);
             if *inner.filter != *filter {
                 let asked = |offset| self.engine().first_match(&filter, offset) == Some(offset);
-                entries.extend(skipped(subscription.id, &mut inner, asked, "no longer asked for"));
+                entries.extend(self.skipped(subscription.id, &mut inner, asked, "no longer asked for"));
             }
             let (window_size, ack_timeout, expires) = shape(&target);
             entries.push(Entry::Changed { id: subscription.id, target, from });
-            let ticket = match self.engine().record(entries) {
-                Ok(ticket) => ticket,
-                Err(failure) => {
-                    // The window has gone ahead of what could be written down.
-                    drop(inner);
-                    subscription.reload();
-                    return Err(failure.into());
-                }
-            };
+            // A window that has gone ahead of what could be written down goes back.
+            let ticket = self.engine().record(entries).inspect_err(|failure| subscription.lose(&mut inner, failure))?;
             inner.recorded(&ticket);
             inner.filter = filter;
             inner.window_size = window_size;
@@ -214,7 +208,7 @@ impl Registry {
                 // Asked for from below the start: it is told what it cannot have.
                 entries.push(Entry::Missed { id: subscription.id, span: Span::new(asked, start) });
             }
-            let ticket = self.engine().record(entries)?;
+            let ticket = self.engine().record(entries).inspect_err(|failure| subscription.lose(&mut inner, failure))?;
             inner.taken = 0;
             inner.on_the_way.clear();
             inner.seeks += 1;
@@ -255,7 +249,7 @@ impl Registry {
                 return Ok(());
             }
             let mut entries = inner.take_acks(subscription.id, None, None);
-            entries.extend(skipped(subscription.id, &mut inner, |_| false, "the subscriber was deleted"));
+            entries.extend(self.skipped(subscription.id, &mut inner, |_| false, "the subscriber was deleted"));
             entries.push(Entry::Removed { id: subscription.id, end: self.engine().end() });
             let recorded = self.engine().record(entries);
             if recorded.is_ok() {
@@ -331,12 +325,25 @@ impl Registry {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     }
-}
 
-/// What was sent, is open, and is not asked for any more: done, with a receipt that says why.
-fn skipped(id: SubscriberId, inner: &mut Inner, asked: impl Fn(Offset) -> bool, reason: &str) -> Option<Entry> {
-    let gone = inner.window.change_patterns(asked);
-    let spans: Vec<SentSpan> =
-        gone.into_iter().map(|(offset, attempts)| SentSpan { span: Span::one(offset), attempts }).collect();
-    (!spans.is_empty()).then(|| Entry::Skipped { id, spans, reason: reason.to_owned() })
+    /// What was sent, is open, and is not asked for any more: done, with a receipt that says why.
+    fn skipped(
+        &self,
+        id: SubscriberId,
+        inner: &mut Inner,
+        asked: impl Fn(Offset) -> bool,
+        reason: &str,
+    ) -> Option<Entry> {
+        // What a connector tried in an earlier life is open too, though it has not been taken in hand in this one.
+        let tried: Vec<(Offset, u32)> = self.engine().state().get(id).map_or_else(Vec::new, |subscriber| {
+            subscriber.failed.iter().map(|(offset, failed)| (*offset, failed.attempts)).collect()
+        });
+        let mut sent: BTreeMap<Offset, u32> =
+            tried.into_iter().filter(|(offset, _)| !inner.window.is_done(*offset) && !asked(*offset)).collect();
+        // A worker takes events in hand ahead of their requests: there is nothing to say of those that were never sent.
+        sent.extend(inner.window.change_patterns(asked).into_iter().filter(|(_, attempts)| *attempts > 0));
+        let spans: Vec<SentSpan> =
+            sent.into_iter().map(|(offset, attempts)| SentSpan { span: Span::one(offset), attempts }).collect();
+        (!spans.is_empty()).then(|| Entry::Skipped { id, spans, reason: reason.to_owned() })
+    }
 }

@@ -296,7 +296,7 @@ impl Subscription {
     }
 
     /// As [`Subscription::reload`], in the same breath in which it turned out: nobody may see the window in between.
-    fn lose(&self, inner: &mut Inner, failure: &Failure) {
+    pub(super) fn lose(&self, inner: &mut Inner, failure: &Failure) {
         tracing::error!(subscriber = %self.name, %failure, "acks are lost; the session ends");
         self.go_back(inner);
     }

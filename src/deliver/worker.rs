@@ -156,6 +156,8 @@ impl Worker {
                 }
                 delivery = shift.session.next(), if wants_more => match delivery? {
                     Delivery::Event { event, .. } => {
+                        // Taken in hand is not sent: only requests count.
+                        self.sent(event.offset, shift.failed.get(&event.offset).map_or(0, |failed| failed.attempts));
                         shift.receive(event);
                         Next::GoOn
                     }
@@ -212,6 +214,7 @@ impl Worker {
         let number = shift.failed.get(&event.offset).map_or(0, |failed| failed.attempts) + 1;
         let (sender, log_id) = (Arc::clone(&self.parts.sender), self.parts.engine.log_id());
         let (settings, secrets) = (Arc::clone(&shift.settings), Arc::clone(&shift.secrets));
+        self.sent(event.offset, number);
         self.count(number);
         let seconds = self.parts.metrics.attempt_seconds.clone();
         shift.running.push(Box::pin(async move {
@@ -223,6 +226,10 @@ impl Worker {
             seconds.observe(took.as_secs_f64());
             Outcome { event, number, took, answer }
         }));
+    }
+
+    fn sent(&self, offset: Offset, attempts: u32) {
+        self.subscription.inner.lock().window.set_attempts(offset, attempts);
     }
 
     fn count(&self, number: u32) {
@@ -245,9 +252,10 @@ impl Worker {
         match answer {
             Ok(answer) if delivered => {
                 self.parts.metrics.acks.get_or_create(&Word { kind: Via::Connector.as_str() }).inc();
-                self.settle_ack(shift.seeks, offset, number, &answer).await?;
-                self.tell(self.alarmed.swap(false, Relaxed).then_some(News::Recovered { offset })).await;
-                shift.failures_in_row = 0;
+                if self.settle_ack(shift.seeks, offset, number, &answer).await? {
+                    self.tell(self.alarmed.swap(false, Relaxed).then_some(News::Recovered { offset })).await;
+                    shift.failures_in_row = 0;
+                }
                 shift.failed.remove(&offset);
                 shift.busy.remove(&lane(&shift.settings, &event));
                 Ok(Next::GoOn)
@@ -278,14 +286,15 @@ impl Worker {
         }
     }
 
-    async fn settle_ack(&self, seeks: u64, offset: Offset, number: u32, answer: &Answer) -> Result<(), DeliverError> {
+    /// Tells whether it counts.
+    async fn settle_ack(&self, seeks: u64, offset: Offset, number: u32, answer: &Answer) -> Result<bool, DeliverError> {
         let ticket = {
             let mut inner = self.subscription.inner.lock();
             // Sought meanwhile: the answer is of the life before. Changed only: it counts, unless it is no longer asked for.
             let sought = inner.seeks != seeks;
             inner.window.set_attempts(offset, number);
             if sought || inner.window.ack_each(&[offset], Instant::now()).is_err() {
-                return Ok(());
+                return Ok(false);
             }
             inner.wake();
             self.subscription.settle_as(&mut inner, Some(answer.status), Some(answer.latency)).map_err(refused)?
@@ -294,7 +303,7 @@ impl Worker {
             ticket.durable().await?;
             self.subscription.release()?;
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn settle_failure(

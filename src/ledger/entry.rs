@@ -287,6 +287,7 @@ impl Entry {
             Entry::Made { cursor, .. } | Entry::Sought { cursor, .. } => Some(*cursor),
             Entry::Changed { from, .. } => Some(*from),
             Entry::Missed { span, .. } | Entry::Told { span, .. } => Some(span.to),
+            Entry::Removed { end, .. } => Some(*end),
             Entry::Retired { start } => Some(*start),
             Entry::LossAccepted { log, span, .. } => (log == LogKind::Events.as_str()).then_some(span.to),
             _ => None,

@@ -10,8 +10,11 @@ pub enum Table {
     BySubscriber = b's',
     /// `(subscriber, seeks, to, ledger offset, n)`: which receipt covers an offset.
     Coverage = b'c',
-    /// `(subscriber)`: its name, its seeks, and what it asked for.
+    /// `(subscriber)`: its name, its seeks, and what it asks for.
     People = b'p',
+    /// `(subscriber, all bits of a ledger offset turned)`: the patterns in force from that entry on. Turned, so that
+    /// the next key is the entry before.
+    Patterns = b'f',
     /// `(ledger offset, subscriber)`: who was deleted, and the event log's end by then.
     Deleted = b'x',
     /// `(subscriber, offset)`: a dead letter.

@@ -396,6 +396,52 @@ async def test_patterns_of_before_a_seek_count_for_what_was_acknowledged_under_t
         assert (await stands(session, shared, second))[own]["state"] == "acked"
 
 
+async def test_patterns_of_behind_a_seek_say_nothing_of_what_was_acknowledged_before_it(shared, session, own):
+    """They did, where the change came behind the seek and not before it."""
+    await subscriber(session, shared, own, [f"{own}.a", f"{own}.b"])
+    first, second, third = await publish(session, shared, 1, 2, 3, channel=f"{own}.a")
+    await pull(session, shared, own)
+    await ack(session, shared, own, third)
+    await call(session, "POST", f"{shared.url}/v1/subscribers/{own}/seek", json={"to": second}, expect=200)
+    await subscriber(session, shared, own, [f"{own}.c"], expect=200)
+    for gone in (False, True):
+        if gone:
+            await call(session, "DELETE", f"{shared.url}/v1/subscribers/{own}", expect=204)
+        for offset in (first, second, third):
+            await of(session, shared, 1, subscriber=own, offset=offset)
+            assert (await stands(session, shared, offset))[own]["state"] == "acked"
+        await of(session, shared, 1, subscriber=own, channel=f"{own}.a")
+
+
+async def test_what_was_acknowledged_above_the_cursor_stays_so_when_the_patterns_change(shared, session, own):
+    await subscriber(session, shared, own, [f"{own}.a"])
+    offsets = await publish(session, shared, *range(5), channel=f"{own}.a")
+    await pull(session, shared, own)
+    await call(session, "POST", f"{shared.url}/v1/subscribers/{own}/ack", json={"offsets": offsets[2:4]}, expect=200)
+    await subscriber(session, shared, own, [f"{own}.b"], expect=200)
+    found = await of(session, shared, 4, subscriber=own, channel=f"{own}.a")
+    states = {offset: "acked" if offset in offsets[2:4] else "skipped" for offset in offsets}
+    assert {offset: receipt["outcome"] for receipt in found for offset in range(receipt["from"], receipt["to"])} == states
+    for offset, state in states.items():
+        assert (await stands(session, shared, offset))[own]["state"] == state
+        assert len(await receipts(session, shared, subscriber=own, offset=offset)) == 1
+
+
+async def test_a_connectors_open_events_are_skipped_with_the_requests_that_were_made(shared, session, own):
+    """What it had taken in hand ahead was said to have been sent; what was sent often, to have been sent once."""
+    async with endpoint(lambda event: 500) as receiver:
+        await connect(session, shared, receiver, name=own, channels=[f"{own}.e"], in_flight=2,
+                      retry={"initial": "20ms", "max": "20ms"})
+        offsets = await publish(session, shared, *range(20), channel=f"{own}.e")
+        await eventually(lambda: len(receiver.requests) >= 9, what="several attempts")
+        await act(session, shared, "pause", name=own, expect=204)
+        await call(session, "DELETE", f"{shared.url}/v1/connectors/{own}", expect=204)
+    requests = [request.offset for request in receiver.requests]
+    found = await receipts(session, shared, subscriber=own)
+    assert {receipt["outcome"] for receipt in found} == {"skipped"} and len(found) < len(offsets)
+    assert {receipt["from"]: receipt["attempts"] for receipt in found} == {n: requests.count(n) for n in requests}
+
+
 async def test_of_a_name_that_was_made_again_the_one_who_is_there_stands(shared, session, own):
     offset, = await acked(session, shared, own, 1)
     for start, state in (("latest", "acked"), ("earliest", "pending")):

@@ -25,7 +25,7 @@ async def told(session, broker, *names):
 
 async def test_a_connector_is_active_retrying_failing_and_active_again_and_the_log_says_when(broker):
     async with http() as session, endpoint(lambda event: 503) as receiver:
-        connector = await connect(session, broker, receiver, retry={"initial": "100ms", "max": "200ms"})
+        connector = await connect(session, broker, receiver, retry={"initial": "1s", "max": "1s"})
         assert (connector["state"], connector["next_attempt"], connector["last_error"]) == ("active", None, None)
         offset, = await publish(session, broker, "a")
         retrying = await in_state(session, broker, "retrying")
@@ -126,6 +126,34 @@ async def test_a_change_while_the_fifth_attempt_is_under_way_tells_of_no_recover
         await connect(session, broker, receiver, expect=200, in_flight=2)
         answered.set()
         await eventually(lambda: receiver.accepted, what="it is delivered")
-        await in_state(session, broker, "active")
+        # What is told is told before the next request goes out.
+        await publish(session, broker, "b")
+        await eventually(lambda: len(receiver.accepted) == 2, what="the next one is delivered")
         found = [name for name, _, _ in await news(session, broker)]
         assert found in ([], ["failing", "recovered"]), "the end of an alarm is told to who heard it, and to nobody else"
+
+
+async def test_an_answer_of_before_a_seek_tells_of_no_recovery(broker):
+    """It did: the alarm was over for those who listen, and went on for the connector, which never told of its end."""
+    asked, answered, again = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def answer(event):
+        number = len(receiver.requests)
+        if number == 6:
+            asked.set()
+            await answered.wait()
+            return 200
+        if number == 7:
+            again.set()
+        return 503 if number <= 8 else 200
+
+    async with http() as session, endpoint(answer) as receiver:
+        await connect(session, broker, receiver)
+        offset, = await publish(session, broker, "a")
+        await asyncio.wait_for(asked.wait(), 30)
+        await call(session, "POST", f"{broker.url}/v1/connectors/ems/seek", json={"to": offset}, expect=200)
+        answered.set()
+        await asyncio.wait_for(again.wait(), 30)
+        await told(session, broker, "failing")
+        await told(session, broker, "failing", "recovered")
+        assert len(receiver.requests) == 9

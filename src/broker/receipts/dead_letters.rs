@@ -1,6 +1,6 @@
 //! Dead letters: events that a connector's policy or a listener gave up. They stay in the log; this is the list of them.
 
-use super::query::last_covering;
+use super::coverage::last_covering;
 use super::rows::{Row, VERSION};
 use crate::broker::{Broker, Error, ErrorKind};
 use crate::codec;
@@ -158,7 +158,8 @@ fn letter(view: &View, engine: &dyn Engine, id: SubscriberId, offset: Offset) ->
     let subscriber: Option<Subscriber> = engine.state().get(id).cloned();
     // After a seek it may be on its way again, or may have arrived.
     let Some(subscriber) = subscriber.filter(|subscriber| subscriber.is_done(offset)) else { return Ok(None) };
-    if last_covering(view, id, subscriber.seeks.into(), offset)?.is_none_or(|row| row.outcome != Outcome::Dead) {
+    let newest = last_covering(view, id, subscriber.seeks.into(), offset, |_, _| Ok(true))?;
+    if newest.is_none_or(|row| row.outcome != Outcome::Dead) {
         return Ok(None);
     }
     Ok(view.get(&Key::new(Table::Receipts, &[at, n]))?.and_then(|bytes| Row::decode(&bytes)))

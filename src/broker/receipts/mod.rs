@@ -1,8 +1,10 @@
 //! Who got what: the ledger's receipts in a view, and the questions that it answers.
 
+mod coverage;
 mod dead_letters;
 mod follower;
 mod of_event;
+mod people;
 mod query;
 mod rows;
 

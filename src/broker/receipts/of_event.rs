@@ -1,10 +1,11 @@
 //! How every subscriber stands with one event.
 
-use super::query::{is_exact, last_covering};
-use super::rows::{Person, VERSION};
+use super::coverage::last_covering;
+use super::people::{Person, is_exact, patterns_at};
+use super::rows::{Row, VERSION};
 use crate::broker::{Broker, Error};
 use crate::codec;
-use crate::ledger::{Interest, Outcome, Subscriber};
+use crate::ledger::{Outcome, Subscriber};
 use crate::model::{Channel, Offset, SubscriberId, Timestamp};
 use crate::view::{Key, Table, View, ViewError};
 use std::cmp::Reverse;
@@ -51,11 +52,11 @@ impl Broker {
             .ask(move |view, _| {
                 let mut everybody = deleted_behind(view, offset)?;
                 everybody.extend(living.iter().cloned());
-                everybody.retain(|one| after.as_deref().is_none_or(|after| one.name.as_str() > after));
+                everybody.retain(|one| after.as_deref().is_none_or(|after| one.person.name.as_str() > after));
                 everybody.sort_unstable_by(|one, other| one.rank().cmp(&other.rank()));
                 let mut found: Vec<EventReceipt> = Vec::new();
                 for one in everybody {
-                    let again = found.last().is_some_and(|last| last.subscriber == one.name);
+                    let again = found.last().is_some_and(|last| last.subscriber == one.person.name);
                     if found.len() == limit && !again {
                         break;
                     }
@@ -83,15 +84,14 @@ impl EventReceipt {
 #[derive(Debug, Clone)]
 struct Listener {
     id: SubscriberId,
-    name: String,
-    /// As it is now, where it is still there.
+    person: Person,
+    /// Of one who is still there.
     living: Option<Living>,
 }
 
 #[derive(Debug, Clone)]
 struct Living {
     done: bool,
-    interest: Interest,
     /// Where that is known.
     attempts: Option<u32>,
 }
@@ -99,40 +99,39 @@ struct Living {
 impl Listener {
     fn living(subscriber: &Subscriber, offset: Offset) -> Self {
         let attempts = subscriber.failed.get(&offset).map(|failed| failed.attempts);
-        let (done, interest) = (subscriber.is_done(offset), subscriber.interest.clone());
-        let living = Some(Living { done, interest, attempts });
-        Self { id: subscriber.id, name: subscriber.name.to_string(), living }
+        let living = Some(Living { done: subscriber.is_done(offset), attempts });
+        let (name, seeks) = (subscriber.name.to_string(), subscriber.seeks.into());
+        let person = Person { name, seeks, interest: subscriber.interest.clone() };
+        Self { id: subscriber.id, person, living }
     }
 
     /// By name; of one name, whoever is there now comes first, then whoever was made last.
     fn rank(&self) -> (&str, Reverse<(bool, SubscriberId)>) {
-        (&self.name, Reverse((self.living.is_some(), self.id)))
+        (&self.person.name, Reverse((self.living.is_some(), self.id)))
     }
 
     /// How it stands with an event; nothing where it is not concerned.
     fn standing(self, view: &View, offset: Offset, channel: &Channel) -> Result<Option<EventReceipt>, ViewError> {
-        let person = Person::of(view, self.id)?;
-        let asked = self.living.as_ref().is_some_and(|living| living.interest.holds(offset, channel));
-        if let Some(living) = self.living.filter(|living| asked && !living.done) {
-            let attempts = living.attempts;
-            return Ok(Some(EventReceipt { subscriber: self.name, outcome: None, time: None, attempts }));
+        let Person { name: subscriber, seeks, interest } = self.person;
+        let asks = interest.holds(offset, channel);
+        if let Some(living) = self.living.filter(|living| asks && !living.done) {
+            return Ok(Some(EventReceipt { subscriber, outcome: None, time: None, attempts: living.attempts }));
         }
-        let row = last_covering(view, self.id, person.seeks, offset)?;
-        // Patterns that came later may not ask for it; what was decided about it stands all the same.
-        let decided = row.as_ref().is_some_and(is_exact);
-        if !asked && !decided && !person.ever_asked(offset, channel) {
-            return Ok(None);
-        }
-        Ok(Some(match row {
-            Some(row) => EventReceipt {
-                subscriber: self.name,
-                outcome: Some(row.outcome),
-                time: Some(row.time),
-                attempts: Some(row.attempts),
-            },
+        // What was decided stands, whatever patterns came later: they say nothing of what was sent before.
+        let about_it = |row: &Row, at| {
+            let theirs = if is_exact(row) { None } else { Some(patterns_at(view, self.id, at)?) };
+            Ok(theirs.is_none_or(|theirs| theirs.is_some_and(|theirs| theirs.admits(channel))))
+        };
+        Ok(match last_covering(view, self.id, seeks, offset, about_it)? {
+            Some(row) => {
+                let (outcome, time, attempts) = (Some(row.outcome), Some(row.time), Some(row.attempts));
+                Some(EventReceipt { subscriber, outcome, time, attempts })
+            }
             // Passed by a seek, or deleted, before it was sent.
-            None => EventReceipt { subscriber: self.name, outcome: Some(Outcome::Skipped), time: None, attempts: None },
-        }))
+            None => {
+                asks.then_some(EventReceipt { subscriber, outcome: Some(Outcome::Skipped), time: None, attempts: None })
+            }
+        })
     }
 }
 
@@ -144,6 +143,5 @@ fn deleted_behind(view: &View, offset: Offset) -> Result<Vec<Listener>, ViewErro
         ids.extend(Key::number(key, 1).filter(|_| there).map(SubscriberId));
         true
     })?;
-    let listener = |id| Ok(Listener { id, name: Person::of(view, id)?.name, living: None });
-    ids.into_iter().map(listener).collect()
+    ids.into_iter().map(|id| Ok(Listener { id, person: Person::of(view, id)?, living: None })).collect()
 }

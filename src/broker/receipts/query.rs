@@ -1,6 +1,7 @@
 //! Questions about receipts.
 
-use super::rows::{Person, Row};
+use super::people::{Person, is_exact, patterns_at};
+use super::rows::Row;
 use crate::broker::{Broker, Error};
 use crate::engine::Engine;
 use crate::ledger::Outcome;
@@ -78,46 +79,6 @@ impl Broker {
     }
 }
 
-/// Whether a receipt is about just this event, and not about a stretch in which it may not match.
-pub(super) fn is_exact(row: &Row) -> bool {
-    row.outcome != Outcome::Acked || row.span.to == row.span.from.next()
-}
-
-/// The newest receipt of a subscriber that covers an offset.
-pub(super) fn last_covering(
-    view: &View,
-    id: SubscriberId,
-    seeks: u64,
-    offset: Offset,
-) -> Result<Option<Row>, ViewError> {
-    for seeks in (0..=seeks).rev() {
-        if let Some(row) = covering(view, id, seeks, offset)? {
-            return Ok(Some(row));
-        }
-    }
-    Ok(None)
-}
-
-/// The receipt of a subscriber, between two seeks, that covers an offset.
-fn covering(view: &View, id: SubscriberId, seeks: u64, offset: Offset) -> Result<Option<Row>, ViewError> {
-    let prefix = Key::new(Table::Coverage, &[id.0, seeks]);
-    let from = Key::new(Table::Coverage, &[id.0, seeks, offset.next().0]);
-    let mut place: Option<(Option<u64>, (u64, u64))> = None;
-    // Between two seeks spans are disjoint, but that a dead letter may be tried again: so those that end first beyond
-    // the offset are the only candidates, and the newest of them counts.
-    view.scan(&prefix, &from, |key, _| {
-        let end = Key::number(key, 2);
-        let same = place.is_none_or(|(first, _)| first == end);
-        if let Some(found) = Key::number(key, 3).zip(Key::number(key, 4)).filter(|_| same) {
-            place = Some((end, found));
-        }
-        same
-    })?;
-    let Some((_, (at, n))) = place else { return Ok(None) };
-    let row = view.get(&Key::new(Table::Receipts, &[at, n]))?.and_then(|bytes| Row::decode(&bytes));
-    Ok(row.filter(|row| row.span.contains(offset)))
-}
-
 fn list(view: &View, engine: &dyn Engine, query: &ReceiptQuery) -> Result<ReceiptPage, ViewError> {
     let mut page = ReceiptPage { receipts: Vec::new(), next: None };
     let id = match &query.subscriber {
@@ -150,7 +111,7 @@ fn list(view: &View, engine: &dyn Engine, query: &ReceiptQuery) -> Result<Receip
                 }
             },
         };
-        let fits = row.as_ref().map_or(Ok(false), |row| asked_for(view, engine, row, query));
+        let fits = row.as_ref().map_or(Ok(false), |row| asked_for(view, engine, row, place.0, query));
         let fits = match fits {
             Ok(fits) => fits,
             Err(error) => {
@@ -188,7 +149,8 @@ fn find_id(view: &View, engine: &dyn Engine, name: &str) -> Result<Option<Subscr
     Ok(found)
 }
 
-fn asked_for(view: &View, engine: &dyn Engine, row: &Row, query: &ReceiptQuery) -> Result<bool, ViewError> {
+/// Whether a receipt, of the entry at `at`, fits a question.
+fn asked_for(view: &View, engine: &dyn Engine, row: &Row, at: u64, query: &ReceiptQuery) -> Result<bool, ViewError> {
     let within = |place: Option<Place>, after: bool| match place {
         None | Some(Place::Earliest | Place::Latest) => true,
         Some(Place::At(offset)) => {
@@ -209,20 +171,22 @@ fn asked_for(view: &View, engine: &dyn Engine, row: &Row, query: &ReceiptQuery) 
     if !within(query.from, true) || !within(query.to, false) {
         return Ok(false);
     }
-    if let Some(offset) = query.offset {
-        let covers = row.span.contains(offset);
-        if !covers || !(is_exact(row) || listened(view, engine, row, Span::one(offset), None)?) {
-            return Ok(false);
-        }
+    if query.offset.is_some_and(|offset| !row.span.contains(offset)) {
+        return Ok(false);
     }
-    query.channels.as_ref().map_or(Ok(true), |channels| listened(view, engine, row, row.span, Some(channels)))
+    match (query.offset, &query.channels) {
+        (None, None) => Ok(true),
+        (Some(_), None) if is_exact(row) => Ok(true),
+        (offset, channels) => holds(view, engine, row, at, offset.map_or(row.span, Span::one), channels.as_ref()),
+    }
 }
 
-/// Whether a receipt's span holds an event that its subscriber asked for, on these channels.
-fn listened(
+/// Whether there is an event in the span, on these channels, that the receipt in the entry at `at` is about.
+fn holds(
     view: &View,
     engine: &dyn Engine,
     row: &Row,
+    at: u64,
     span: Span,
     channels: Option<&Filter>,
 ) -> Result<bool, ViewError> {
@@ -230,13 +194,12 @@ fn listened(
         // What retention took can no longer be asked; its receipt stands for itself.
         return Ok(true);
     }
-    let wanted = channels.cloned().unwrap_or_else(Filter::everything);
-    let person = Person::of(view, row.id)?;
-    // As they were between the seeks that the receipt lies between.
-    let theirs = |at| person.interest(row.seeks).and_then(|interest| interest.at(at));
-    let asked = |at| theirs(at).is_some_and(|theirs| engine.first_match(theirs, at) == Some(at));
+    let everything = Filter::everything();
+    let wanted = channels.unwrap_or(&everything);
+    let theirs = if is_exact(row) { Some(everything.clone()) } else { patterns_at(view, row.id, at)? };
+    let asked = |at| theirs.as_ref().is_some_and(|theirs| engine.first_match(theirs, at) == Some(at));
     let mut at = span.from;
-    while let Some(found) = engine.first_match(&wanted, at).filter(|found| *found < span.to) {
+    while let Some(found) = engine.first_match(wanted, at).filter(|found| *found < span.to) {
         if asked(found) {
             return Ok(true);
         }

@@ -1,15 +1,16 @@
 //! What ledger entries are in the receipts' view: rows and their keys.
 
+use super::people::{Person, patterns_key};
 use crate::codec;
 use crate::ledger::{Entry, Interest, Outcome, Recorded, State};
-use crate::model::{Channel, Filter, Offset, Span, SubscriberId, Timestamp};
+use crate::model::{Filter, Offset, Span, SubscriberId, Timestamp};
 use crate::view::{Key, Table, View, ViewError};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry::{Occupied, Vacant};
 
 /// Of the rows: a view of another one is made again.
-pub(super) const VERSION: u8 = 4;
+pub(super) const VERSION: u8 = 5;
 
 /// One receipt as stored in the view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,61 +36,6 @@ impl Row {
     }
 }
 
-/// What the entries so far say of a subscriber, whether it is still there or not.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Person {
-    pub(super) name: String,
-    pub(super) seeks: u64,
-    /// What it asked for, from so many seeks on: a seek lays the patterns in force over those of before. Ascending.
-    interests: Vec<(u64, Interest)>,
-}
-
-impl Person {
-    fn new(name: String, seeks: u64, interest: Interest) -> Self {
-        Self { name, seeks, interests: vec![(seeks, interest)] }
-    }
-
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        codec::decode(VERSION, bytes).ok()
-    }
-
-    /// As the view has it. Of a number that it does not know there is nothing to say but that.
-    pub(super) fn of(view: &View, id: SubscriberId) -> Result<Self, ViewError> {
-        let stored = view.get(&Key::new(Table::People, &[id.0]))?.and_then(|bytes| Self::decode(&bytes));
-        Ok(stored.unwrap_or_else(|| Self::new(format!("deleted-{id}"), 0, Interest::default())))
-    }
-
-    /// What it asked for behind so many seeks.
-    pub(super) fn interest(&self, seeks: u64) -> Option<&Interest> {
-        let behind = self.interests.partition_point(|(from, _)| *from <= seeks);
-        self.interests.get(behind.saturating_sub(1)).map(|(_, interest)| interest)
-    }
-
-    /// Whether it asked for an event at this offset, on this channel, at any time.
-    pub(super) fn ever_asked(&self, offset: Offset, channel: &Channel) -> bool {
-        self.interests.iter().any(|(_, interest)| interest.holds(offset, channel))
-    }
-
-    fn changed(&mut self, from: Offset, channels: &Filter) {
-        if let Some((_, now)) = self.interests.last_mut() {
-            now.change(from, channels);
-        }
-    }
-
-    fn sought(&mut self, cursor: Offset) {
-        self.seeks += 1;
-        if let Some((_, now)) = self.interests.last_mut() {
-            if !now.is_uniform() {
-                let mut next = now.clone();
-                next.seek(cursor);
-                self.interests.push((self.seeks, next));
-            } else {
-                now.seek(cursor);
-            }
-        }
-    }
-}
-
 /// The rows of a block of entries, which the view takes at once.
 pub(super) struct Block<'a> {
     view: &'a View,
@@ -109,13 +55,18 @@ impl<'a> Block<'a> {
         self.rows.push((Key::new(Table::Version, &[]), Some(vec![VERSION])));
         for subscriber in snapshot.subscribers() {
             let (name, interest) = (subscriber.name.to_string(), subscriber.interest.clone());
-            self.remember(subscriber.id, Person::new(name, subscriber.seeks.into(), interest));
+            self.remember(subscriber.id, Person { name, seeks: subscriber.seeks.into(), interest });
+            self.ask_for(subscriber.id, 0, subscriber.channels());
         }
     }
 
     fn remember(&mut self, id: SubscriberId, person: Person) {
         self.rows.push((Key::new(Table::People, &[id.0]), Some(codec::encode(VERSION, &person))));
         self.people.insert(id, person);
+    }
+
+    fn ask_for(&mut self, id: SubscriberId, at: u64, channels: &Filter) {
+        self.rows.push((patterns_key(id, at), Some(codec::encode(VERSION, channels))));
     }
 
     fn removed(&mut self, at: Offset, id: SubscriberId, end: Offset) {
@@ -136,16 +87,21 @@ impl<'a> Block<'a> {
         match entry {
             Entry::Made { id, name, target, cursor } => {
                 let interest = Interest::new(*cursor, target.channels());
-                self.remember(*id, Person::new(name.to_string(), 0, interest));
+                self.remember(*id, Person { name: name.to_string(), seeks: 0, interest });
+                self.ask_for(*id, offset.0, target.channels());
             }
             Entry::Changed { id, target, from } => {
                 let mut person = self.person(*id)?.clone();
-                person.changed(*from, target.channels());
-                self.remember(*id, person);
+                if person.interest.now() != Some(target.channels()) {
+                    person.interest.change(*from, target.channels());
+                    self.remember(*id, person);
+                    self.ask_for(*id, offset.0, target.channels());
+                }
             }
             Entry::Sought { id, cursor } => {
                 let mut person = self.person(*id)?.clone();
-                person.sought(*cursor);
+                person.interest.seek(*cursor);
+                person.seeks += 1;
                 self.remember(*id, person);
             }
             Entry::Removed { id, end } => self.removed(*offset, *id, *end),
@@ -210,6 +166,17 @@ impl<'a> Block<'a> {
             }
             gone.push((Key::new(Table::Deleted, &[at, id]), None));
             gone.push((Key::new(Table::People, &[id]), None));
+            true
+        })?;
+        // Of the patterns the ones in force at the start stay, and those behind.
+        let (patterns, mut known) = (Key::new(Table::Patterns, &[]), None);
+        self.view.scan(&patterns, &patterns, |key, _| {
+            let (Some(id), Some(turned)) = (Key::number(key, 0), Key::number(key, 1)) else { return true };
+            if known == Some(id) {
+                gone.push((Key::new(Table::Patterns, &[id, turned]), None));
+            } else if !turned <= start.0 {
+                known = Some(id);
+            }
             true
         })?;
         // First, so that what this batch adds under the same key stays.
