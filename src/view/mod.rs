@@ -5,6 +5,7 @@
 //! same: set aside, and built again. Keys are a table's letter and big-endian numbers, so that they
 //! sort as the numbers do. Its file I/O is the one exception to the seam in `fs`.
 
+mod digest;
 mod store;
 mod tables;
 

@@ -1,7 +1,10 @@
 //! The store below the tables: opened with suspicion, given up without regret.
 
+use super::digest::Digest;
 use super::tables::{Key, Table};
 use crate::fs::Fs;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -27,7 +30,11 @@ impl ViewError {
 }
 
 /// An open view. Blocking: never called from an async task.
-pub struct View(sled::Db);
+pub struct View {
+    db: sled::Db,
+    /// Of the rows as they are.
+    digest: Mutex<Digest>,
+}
 
 fn guarded<R>(f: impl FnOnce() -> sled::Result<R>) -> Result<R, ViewError> {
     match catch_unwind(AssertUnwindSafe(f)) {
@@ -38,7 +45,8 @@ fn guarded<R>(f: impl FnOnce() -> sled::Result<R>) -> Result<R, ViewError> {
 }
 
 impl View {
-    /// Opens the view in `dir`.
+    /// Opens the view in `dir`, and reads all of it: sled leaves out what it cannot read, without a word, so that rows
+    /// are counted and held against what was written.
     ///
     /// # Errors
     /// Whatever is wrong with it.
@@ -48,7 +56,24 @@ impl View {
             fs.remove(&dir.join(name)).map_err(|error| ViewError(error.to_string()))?;
         }
         let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(1_000));
-        guarded(|| config.open()).map(Self)
+        let db = guarded(|| config.open())?;
+        let applied = Key::new(Table::Applied, &[]);
+        let (mut digest, mut written) = (Digest::default(), Some(Digest::default()));
+        guarded(|| {
+            for row in db.iter() {
+                let (key, value) = row?;
+                if *key == *applied.bytes() {
+                    written = value.get(8..).and_then(Digest::decode);
+                } else {
+                    digest.add(&key, &value);
+                }
+            }
+            Ok(())
+        })?;
+        if written != Some(digest) {
+            return Err(ViewError("rows are missing or are not what they were".to_owned()));
+        }
+        Ok(Self { db, digest: Mutex::new(digest) })
     }
 
     /// How far the ledger was applied.
@@ -65,15 +90,28 @@ impl View {
     /// # Errors
     /// The view is not usable.
     pub fn apply(&self, rows: Vec<(Key, Option<Vec<u8>>)>, through: u64) -> Result<(), ViewError> {
-        let mut batch = sled::Batch::default();
+        // Of two for one key the later counts.
+        let rows: BTreeMap<&[u8], Option<&[u8]>> =
+            rows.iter().map(|(key, value)| (key.bytes(), value.as_deref())).collect();
+        let mut digest = self.digest.lock();
+        let (mut next, mut batch) = (*digest, sled::Batch::default());
         for (key, value) in rows {
+            if let Some(old) = guarded(|| self.db.get(key))? {
+                next.take(key, &old);
+            }
             match value {
-                Some(value) => batch.insert(key.bytes(), value),
-                None => batch.remove(key.bytes()),
+                Some(value) => {
+                    next.add(key, value);
+                    batch.insert(key, value);
+                }
+                None => batch.remove(key),
             }
         }
-        batch.insert(Key::new(Table::Applied, &[]).bytes(), &through.to_be_bytes());
-        guarded(|| self.0.apply_batch(batch))
+        let applied = [&through.to_be_bytes()[..], &next.encode()].concat();
+        batch.insert(Key::new(Table::Applied, &[]).bytes(), applied);
+        guarded(|| self.db.apply_batch(batch))?;
+        *digest = next;
+        Ok(())
     }
 
     /// One row.
@@ -81,7 +119,7 @@ impl View {
     /// # Errors
     /// The view is not usable.
     pub fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, ViewError> {
-        guarded(|| self.0.get(key.bytes())).map(|value| value.map(|value| value.to_vec()))
+        guarded(|| self.db.get(key.bytes())).map(|value| value.map(|value| value.to_vec()))
     }
 
     /// Rows whose key begins with `prefix`, from `from` on, in order, until `visit` says stop.
@@ -90,7 +128,7 @@ impl View {
     /// The view is not usable.
     pub fn scan(&self, prefix: &Key, from: &Key, mut visit: impl FnMut(&[u8], &[u8]) -> bool) -> Result<(), ViewError> {
         guarded(|| {
-            for row in self.0.range(from.bytes().to_vec()..) {
+            for row in self.db.range(from.bytes().to_vec()..) {
                 let (key, value) = row?;
                 if !key.starts_with(prefix.bytes()) || !visit(&key, &value) {
                     break;

@@ -21,7 +21,7 @@ pub enum Table {
     DeadLetters = b'd',
     /// `()`: the version of the rows.
     Version = b'v',
-    /// `()`: how far the ledger was applied.
+    /// `()`: how far the ledger was applied, and what all other rows come to by then.
     Applied = b'a',
 }
 
