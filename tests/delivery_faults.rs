@@ -60,10 +60,8 @@ fn settings() -> SubscriberSettings {
     SubscriberSettings::new(Filter::parse(&["key.*"]).unwrap())
 }
 
-#[tokio::test]
-async fn acks_that_the_ledger_did_not_keep_end_the_session_and_lead_to_redelivery() {
-    // The story: the window had them as settled, the fold had not; the next session began behind what nobody
-    // remembers, and a restart began before it.
+/// A subscriber that was sent five events and has acknowledged none.
+async fn five_delivered() -> (MemoryFs, Arc<Local>, Arc<Registry>, Session) {
     let fs = MemoryFs::new();
     let engine = Arc::new(Local::open(Arc::new(fs.clone()), &options()).unwrap().engine);
     publish(&engine, 0..5).await.unwrap();
@@ -73,6 +71,14 @@ async fn acks_that_the_ledger_did_not_keep_end_the_session_and_lead_to_redeliver
     for n in 0..5 {
         assert_eq!(next_event(&mut session).await, Offset(n));
     }
+    (fs, engine, registry, session)
+}
+
+#[tokio::test]
+async fn acks_that_the_ledger_did_not_keep_end_the_session_and_lead_to_redelivery() {
+    // The story: the window had them as settled, the fold had not; the next session began behind what nobody
+    // remembers, and a restart began before it.
+    let (fs, engine, registry, mut session) = five_delivered().await;
     let subscription = Arc::clone(session.subscription());
     subscription.ack_through(session.generation(), Offset(1)).unwrap();
     registry.settle_all().await;
@@ -91,15 +97,7 @@ async fn acks_that_the_ledger_did_not_keep_end_the_session_and_lead_to_redeliver
 async fn what_the_ledger_refuses_changes_nobody_and_deletes_nobody() {
     // The story: the window had given up what the new patterns did not ask for, the ledger then refused the change,
     // and the session went on behind what was still due.
-    let fs = MemoryFs::new();
-    let engine = Arc::new(Local::open(Arc::new(fs.clone()), &options()).unwrap().engine);
-    publish(&engine, 0..5).await.unwrap();
-    let registry = registry(&engine);
-    registry.put_subscriber(&name(), settings(), Some(Place::Earliest)).await.unwrap();
-    let mut session = registry.attach("ui", Via::InProcess).unwrap();
-    for n in 0..5 {
-        assert_eq!(next_event(&mut session).await, Offset(n));
-    }
+    let (fs, engine, registry, mut session) = five_delivered().await;
     fs.set_fault(Fault { fail_call: Some(fs.calls()), keep_failing: true, ..Fault::default() });
     let lost = Entry::Cut { log: String::new(), quarantined: String::new(), bytes: 0 };
     engine.record(vec![lost]).unwrap().durable().await.unwrap_err();
