@@ -58,15 +58,15 @@ class Endpoint:
 
 
 @contextlib.asynccontextmanager
-async def endpoint(answer=lambda event: 200):
-    """Serves one on loopback."""
+async def endpoint(answer=lambda event: 200, tls=None):
+    """Serves one on loopback; over TLS where a context is given."""
     made = Endpoint(answer)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    made.url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+    made.url = f"{'https' if tls else 'http'}://127.0.0.1:{listening.getsockname()[1]}/"
     runner = web.ServerRunner(web.Server(made.receive))
     await runner.setup()
-    await web.SockSite(runner, listening).start()
+    await web.SockSite(runner, listening, ssl_context=tls).start()
     try:
         yield made
     finally:

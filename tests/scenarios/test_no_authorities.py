@@ -4,6 +4,9 @@ It did not: neither the broker nor its commands started, and said `builder error
 """
 
 import pathlib
+import ssl
+
+import trustme
 
 from connecting import connect, in_state, publish
 from endpoint import endpoint
@@ -14,12 +17,15 @@ NONE = {"SSL_CERT_FILE": "/nonexistent", "SSL_CERT_DIR": "/nonexistent"}
 
 async def test_without_authorities_the_broker_starts_delivers_and_says_what_it_cannot(brokers):
     broker = brokers(environment=NONE).start()
-    async with http() as session, endpoint() as receiver, endpoint() as other:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    async with http() as session, endpoint() as receiver, endpoint(tls=tls) as other:
         await connect(session, broker, receiver)
-        await connect(session, broker, other, name="tls", url=other.url.replace("http:", "https:"))
+        await connect(session, broker, other, name="tls")
         await publish(session, broker, "a")
         await eventually(lambda: receiver.accepted, what="it is delivered")
-        assert (await in_state(session, broker, "failing", name="tls"))["last_error"]
+        assert "certificate" in (await in_state(session, broker, "failing", name="tls"))["last_error"]
+        assert not other.requests
     assert "ca-certificates" in pathlib.Path(broker.log.name).read_text()
 
 
