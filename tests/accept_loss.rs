@@ -10,7 +10,7 @@ use stentor::fs::{Choices, Fault, Fs, MemoryFs};
 use stentor::ledger::Entry;
 use stentor::log::Recover;
 use stentor::model::Offset;
-use support::{HARMS, event, forget_views, open, outside, publish, read_all, read_events, segments, stored};
+use support::{HARMS, bytes_of, event, forget_views, open, outside, publish, read_all, read_events, segments, stored};
 
 #[tokio::test]
 async fn what_can_be_read_stays_and_the_rest_is_a_gap_for_good() {
@@ -140,4 +140,20 @@ fn a_log_of_which_nothing_can_be_read_is_refused() {
     let options = stentor::engine::LocalOptions { recover: Recover::AcceptLoss, ..support::options() };
     let refused = stentor::engine::Local::open(Arc::new(MemoryFs::clone(&fs)), &options).map(|_| ());
     assert!(matches!(refused, Err(EngineError::Log(_))), "giving up everything is not what was meant: {refused:?}");
+}
+
+#[tokio::test]
+async fn a_record_of_a_newer_version_is_not_given_up() {
+    // The story: what an older version could not name it took for damage, and put a gap in its place (R11).
+    let (fs, paths) = stored().await;
+    let mut bytes = bytes_of(&fs, &paths[1]);
+    let (nonce, at) = (bytes[40..48].to_vec(), 1024);
+    bytes[at + 44..at + 48].copy_from_slice(&77_u32.to_le_bytes());
+    let covered = [&nonce[..], &bytes[at..at + 4], &bytes[at + 8..at + 48]].concat();
+    bytes[at + 4..at + 8].copy_from_slice(&crc32fast::hash(&covered).to_le_bytes());
+    fs.put(&paths[1], &bytes);
+    forget_views(&fs);
+    let refused = open(&fs, Recover::AcceptLoss).map(|_| ()).unwrap_err();
+    assert!(refused.contains("record kind 77 is not known"), "{refused}");
+    assert_eq!(bytes_of(&fs, &paths[1]), bytes, "and it is not touched");
 }

@@ -45,13 +45,12 @@ impl Maintenance {
     async fn scrub(&self) {
         let (engine, bytes) = (Arc::clone(&self.engine), self.scrub_bytes);
         match tokio::task::spawn_blocking(move || engine.scrub(bytes)).await {
-            Ok(Ok(met)) => {
+            Ok(met) => {
                 for damage in met {
                     self.metrics.rot_found.inc();
                     tracing::error!(%damage, "found by the scrub; stop the broker and run stentor repair");
                 }
             }
-            Ok(Err(error)) => tracing::warn!(%error, "the scrub could not read a segment"),
             Err(error) => tracing::error!(%error, "the scrub panicked"),
         }
     }

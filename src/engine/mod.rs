@@ -155,10 +155,7 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Reads about so many bytes more of what is sealed in each log, and gives the damage that was not told before.
     /// Begins again at the end. Blocking.
-    ///
-    /// # Errors
-    /// The file system's.
-    fn scrub(&self, bytes: u64) -> Result<Vec<Damage>, EngineError>;
+    fn scrub(&self, bytes: u64) -> Vec<Damage>;
 
     /// Commits everything that was appended and ends. Blocking.
     fn close(&self);

@@ -9,11 +9,13 @@ mod disk;
 mod mangle;
 mod memory;
 mod real;
+mod salvage;
 
 pub use choices::Choices;
 pub use mangle::MangleFs;
 pub use memory::{Fault, MemoryFs};
 pub use real::RealFs;
+pub use salvage::{SalvageFs, read_around};
 
 use std::io;
 use std::path::Path;

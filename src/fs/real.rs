@@ -13,14 +13,31 @@ pub struct RealFs;
 
 struct RealFile(fs::File);
 
+impl RealFs {
+    /// Removes a folder with all that is in it: for what can be made again.
+    ///
+    /// # Errors
+    /// The system's; some of it may be gone.
+    pub fn remove_tree(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir_all(dir)
+    }
+}
+
 impl Fs for RealFs {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         let missing: Vec<&Path> =
             dir.ancestors().take_while(|above| !above.as_os_str().is_empty() && !above.exists()).collect();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        if missing.is_empty() {
+            // It may have been made by a process that ended before it synced the name. Whoever may not look into the
+            // directory above did not make it.
+            return match self.sync_dir(above(dir)) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                other => other,
+            };
+        }
         for made in missing.iter().rev() {
-            let above = made.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            self.sync_dir(above)?;
+            self.sync_dir(above(made))?;
         }
         Ok(())
     }
@@ -60,6 +77,11 @@ impl Fs for RealFs {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         fs::File::open(dir)?.sync_all()
     }
+}
+
+/// The directory that a name stands in.
+fn above(path: &Path) -> &Path {
+    path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 impl File for RealFile {

@@ -19,13 +19,19 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// How often a full disk is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// Whose `next.tmp` is. There is one name, and whoever opens it for writing has the file that will be a segment: the
+/// filler while it fills, the writer from [`Ahead::take`] to [`Ahead::taken`], never both.
 enum Slot {
-    /// Being filled.
+    /// The filler's: being filled.
     Filling,
-    /// Filled and synced, under the name `next.tmp`.
+    /// Nobody's: filled and synced.
     Ready(Arc<dyn File>),
-    /// Not fillable now; tried again.
+    /// Nobody's: not fillable now.
     Refused(io::ErrorKind),
+    /// The filler's: what was refused is tried again.
+    Retrying(io::ErrorKind),
+    /// The writer's.
+    Lent(Arc<dyn File>),
     /// Nobody wants one any more.
     Stopped,
 }
@@ -58,26 +64,31 @@ impl Ahead {
         Ok(ahead)
     }
 
-    /// The next segment's file, still named `next.tmp`, zeros only.
+    /// The next segment's file, still named `next.tmp`: zeros only, or empty. It is the writer's until
+    /// [`Ahead::taken`]; who did not get as far as a place for it asks again.
     ///
     /// # Errors
     /// Where it could not be filled; a full disk among them.
     pub(crate) fn take(&self) -> io::Result<Arc<dyn File>> {
         let Some((shared, _)) = &self.filler else { return self.fs.open(&self.path, Open::Create) };
         let mut slot = shared.slot.lock();
-        loop {
+        let file = loop {
             match &*slot {
                 Slot::Filling => shared.changed.wait(&mut slot),
-                Slot::Ready(file) => {
-                    let file = Arc::clone(file);
-                    return Ok(file);
+                Slot::Ready(file) => break Arc::clone(file),
+                Slot::Refused(kind) | Slot::Retrying(kind) if fs::is_full(&(*kind).into()) => {
+                    return Err((*kind).into());
                 }
-                Slot::Refused(kind) if fs::is_full(&(*kind).into()) => return Err((*kind).into()),
                 // Any other trouble may be over: a segment that grows is slower, and as good.
-                Slot::Refused(_) => return self.fs.open(&self.path, Open::Create),
+                Slot::Refused(_) => break self.fs.open(&self.path, Open::Create)?,
+                Slot::Retrying(_) => shared.changed.wait(&mut slot),
+                // What was written before it found no place must not stand behind what is written now.
+                Slot::Lent(file) => return file.truncate(0).map(|()| Arc::clone(file)),
                 Slot::Stopped => return Err(io::ErrorKind::BrokenPipe.into()),
             }
-        }
+        };
+        *slot = Slot::Lent(Arc::clone(&file));
+        Ok(file)
     }
 
     /// Says that the file has its place under another name now, and that another one is wanted.
@@ -90,7 +101,9 @@ impl Ahead {
 
     /// Whether a next segment can be had without waiting for space.
     pub(crate) fn refused(&self) -> bool {
-        self.filler.as_ref().is_some_and(|(shared, _)| matches!(*shared.slot.lock(), Slot::Refused(_)))
+        self.filler
+            .as_ref()
+            .is_some_and(|(shared, _)| matches!(*shared.slot.lock(), Slot::Refused(_) | Slot::Retrying(_)))
     }
 }
 
@@ -109,31 +122,33 @@ impl Drop for Ahead {
 fn run(fs: &dyn Fs, path: &Path, bytes: u64, shared: &Shared) {
     loop {
         let filled = fill(fs, path, bytes, shared);
-        let mut slot = shared.slot.lock();
-        match (&*slot, filled) {
-            (Slot::Stopped, _) => return,
-            (_, Ok(file)) => {
-                *slot = Slot::Ready(file);
-                shared.changed.notify_all();
-                while matches!(*slot, Slot::Ready(_)) {
-                    shared.changed.wait(&mut slot);
-                }
-            }
-            (_, Err(error)) => {
-                tracing::warn!(path = %path.display(), %error, "the next segment cannot be filled ahead");
-                // Half a file would keep the last of the space from everyone else.
-                if fs::is_full(&error)
-                    && let Err(error) = fs.open(path, Open::Write).and_then(|file| file.truncate(0))
-                {
-                    tracing::warn!(path = %path.display(), %error, "the half-filled segment cannot be emptied");
-                }
-                *slot = Slot::Refused(error.kind());
-                shared.changed.notify_all();
-                shared.changed.wait_for(&mut slot, RETRY);
+        if let Err(error) = &filled {
+            tracing::warn!(path = %path.display(), %error, "the next segment cannot be filled ahead");
+            // Half a file would keep the last of the space from everyone else.
+            if fs::is_full(error)
+                && let Err(error) = fs.open(path, Open::Write).and_then(|file| file.truncate(0))
+            {
+                tracing::warn!(path = %path.display(), %error, "the half-filled segment cannot be emptied");
             }
         }
+        let mut slot = shared.slot.lock();
         if matches!(*slot, Slot::Stopped) {
             return;
+        }
+        *slot = filled.map_or_else(|error| Slot::Refused(error.kind()), Slot::Ready);
+        shared.changed.notify_all();
+        loop {
+            match *slot {
+                Slot::Ready(_) | Slot::Lent(_) => shared.changed.wait(&mut slot),
+                Slot::Refused(kind) => {
+                    let over = shared.changed.wait_for(&mut slot, RETRY).timed_out();
+                    if over && matches!(*slot, Slot::Refused(_)) {
+                        *slot = Slot::Retrying(kind);
+                    }
+                }
+                Slot::Filling | Slot::Retrying(_) => break,
+                Slot::Stopped => return,
+            }
         }
     }
 }

@@ -169,7 +169,7 @@ impl Mending<'_> {
             let detail = "it begins inside the segment before it; one of them is not of this place".to_owned();
             return Err(Damage { path: old.path, position: 0, span: Span::new(first, self.next), detail }.into());
         }
-        let (pieces, end) = pieces(&old, following, proven);
+        let (pieces, end) = pieces(&old, following, proven)?;
         let found = snapshot(&old);
         let wants_snapshot = old.header.is_none_or(|header| header.snapshot_len > 0);
         let state = self.owner.snapshot(first, found);

@@ -2,14 +2,16 @@
 //! cannot be read.
 
 use super::error::{Damage, LogError};
-use super::record::{self, MAGIC, RecordHeader, SNAPSHOT_MAGIC};
+use super::record::{self, Bad, MAGIC, RecordHeader, SNAPSHOT_MAGIC};
 use super::scan::note_digest;
 use super::segment::{self, DATA_START, Footer, SegmentHeader};
 use super::segments::{fits, resync};
 use super::{LogOptions, names};
-use crate::fs::{self, Fs};
+use crate::fs::{self, Fs, Open};
 use crate::model::{Offset, Span};
 use sha2::{Digest, Sha256};
+use std::io;
+use std::path::Path;
 
 /// A stretch of a segment.
 pub(super) enum Piece {
@@ -34,7 +36,7 @@ pub(super) fn read(
     log_id: Option<[u8; 16]>,
 ) -> Result<Old, LogError> {
     let path = options.dir.join(names::segment(first));
-    let bytes = fs::read_all(fs, &path, usize::MAX).map_err(LogError::io(&path))?;
+    let bytes = read_all(fs, &path).map_err(LogError::io(&path))?;
     let header = match SegmentHeader::decode(&bytes) {
         Ok((header, _)) => Some(header),
         Err(segment::BadHeader::Version(found)) => {
@@ -52,6 +54,18 @@ pub(super) fn read(
     Ok(Old { first, path, bytes, header, footer })
 }
 
+/// All of a file, with zeros for what the disk does not give back.
+fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
+    let file = fs.open(path, Open::Read)?;
+    let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(usize::MAX)];
+    let (read, refused) = fs::read_around(&*file, &mut bytes, 0)?;
+    if !refused.is_empty() {
+        tracing::error!(path = %path.display(), ?refused, "the disk does not give these bytes back");
+    }
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
 /// The whole snapshot of a segment, if it has one.
 pub(super) fn snapshot(old: &Old) -> Option<&[u8]> {
     let header = old.header.filter(|header| header.snapshot_len > 0)?;
@@ -61,7 +75,10 @@ pub(super) fn snapshot(old: &Old) -> Option<&[u8]> {
 }
 
 /// What a segment consists of, and where its records end.
-pub(super) fn pieces(old: &Old, following: Option<Offset>, proven: Offset) -> (Vec<Piece>, usize) {
+///
+/// # Errors
+/// A record of a kind that this version does not know: whoever wrote it can read it, and nothing is lost (R11).
+pub(super) fn pieces(old: &Old, following: Option<Offset>, proven: Offset) -> Result<(Vec<Piece>, usize), LogError> {
     let lost = |position: usize, span: Span, detail: &str| {
         Piece::Lost(Damage { path: old.path.clone(), position: position as u64, span, detail: detail.to_owned() })
     };
@@ -70,7 +87,7 @@ pub(super) fn pieces(old: &Old, following: Option<Offset>, proven: Offset) -> (V
         let to = until.unwrap_or(proven);
         let nothing = to <= old.first;
         let gone = lost(0, Span::new(old.first, to), "its header cannot be read, or it is of another log or place");
-        return (if nothing { Vec::new() } else { vec![gone] }, 0);
+        return Ok((if nothing { Vec::new() } else { vec![gone] }, 0));
     };
     let mut pieces = Vec::new();
     let mut at = usize::try_from(header.records_start()).unwrap_or(usize::MAX);
@@ -78,14 +95,19 @@ pub(super) fn pieces(old: &Old, following: Option<Offset>, proven: Offset) -> (V
     let bound = until.unwrap_or(Offset(u64::MAX));
     loop {
         let rest = old.bytes.get(at..).unwrap_or_default();
-        if let Ok((found, body)) = record::parse(rest, header.nonce, MAGIC)
-            && fits(&found, next)
-            && let Some(behind) = record::behind(&found, body)
-        {
-            pieces.push(Piece::Record(at, found));
-            at += found.record_len();
-            next = behind;
-            continue;
+        match record::parse(rest, header.nonce, MAGIC) {
+            Ok((found, body)) if fits(&found, next) => {
+                if let Some(behind) = record::behind(&found, body) {
+                    pieces.push(Piece::Record(at, found));
+                    at += found.record_len();
+                    next = behind;
+                    continue;
+                }
+            }
+            Err(Bad::Kind(found)) => {
+                return Err(LogError::Unknown { path: old.path.clone(), what: "record kind", found });
+            }
+            _ => {}
         }
         // The next record that is whole, wherever it stands.
         let Some((found, offset)) = resync(&old.bytes, at + 1, header.nonce, next, bound) else { break };
@@ -99,7 +121,7 @@ pub(super) fn pieces(old: &Old, following: Option<Offset>, proven: Offset) -> (V
         None if pieces.iter().any(|piece| matches!(piece, Piece::Lost(_))) => drop_torn_batch(&mut pieces, proven),
         None => {}
     }
-    (pieces, at)
+    Ok((pieces, at))
 }
 
 /// Whether the file ends with a footer that fits its records.

@@ -8,6 +8,7 @@ use super::record::Bad;
 use super::scan::{self, Scanned};
 use super::segment::{self, BadHeader, FOOTER_BYTES, Footer, SegmentHeader};
 use super::segments::{Extent, OnDamage, Segment, Segments};
+use super::tail::{Cut, Torn, written};
 use super::{LogOptions, Recover, names};
 use crate::fs::{File, Fs, Open};
 use crate::model::{Offset, Span, Timestamp};
@@ -15,19 +16,6 @@ use parking_lot::RwLock;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// A torn tail that recovery cut: bytes that nobody was ever told were safe.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cut {
-    /// The segment.
-    pub path: PathBuf,
-    /// Where the log ends now.
-    pub position: u64,
-    /// Bytes set aside.
-    pub bytes: u64,
-    /// Where they lie now.
-    pub quarantined: PathBuf,
-}
 
 /// A log as found, before it is written to.
 pub struct Recovered {
@@ -68,17 +56,17 @@ pub fn recover(fs: Arc<dyn Fs>, options: LogOptions) -> Result<Recovered, LogErr
     let durable = noted.map(|(durable, _)| durable);
     walk.log_id = durable.map(|durable| durable.log_id);
     let (list, active) = walk.segments(&firsts, durable)?;
-    walk.check_end(&list, durable)?;
+    let proven = walk.check_end(&list, durable)?;
     // Only now: of a log that is refused nothing is cut (R5).
     walk.cut_tail()?;
     let Walk { damage, cut, log_id, .. } = walk;
     // Damage in sealed segments is met by readers only, long after this.
-    let on_damage = match options.recover {
-        Recover::Refuse | Recover::AcceptLoss => OnDamage::Fail,
-        Recover::ServeReadable => OnDamage::Tell,
+    let (on_damage, proven) = match options.recover {
+        Recover::Refuse | Recover::AcceptLoss => (OnDamage::Fail, Offset::ZERO),
+        Recover::ServeReadable => (OnDamage::Tell, proven),
     };
     let log_id = log_id.unwrap_or(options.new_id);
-    let segments = Arc::new(Segments::new(&dir, list, on_damage));
+    let segments = Arc::new(Segments::new(&dir, list, on_damage, proven));
     if options.recover == Recover::ServeReadable {
         // Nothing is written, the evidence least of all.
         return Ok(Recovered { fs, options, segments, meta: None, log_id, active: None, cut, damage });
@@ -104,15 +92,6 @@ struct Walk<'a> {
     torn: Option<Torn>,
     cut: Option<Cut>,
     log_id: Option<[u8; 16]>,
-}
-
-/// A torn tail, as long as it is not cut.
-struct Torn {
-    segment: Offset,
-    path: PathBuf,
-    file: Arc<dyn File>,
-    end: usize,
-    bytes: Vec<u8>,
 }
 
 impl Walk<'_> {
@@ -329,32 +308,22 @@ impl Walk<'_> {
         self.torn = Some(Torn { segment, path, file, end, bytes: torn.to_owned() });
     }
 
-    /// Sets the torn tail aside and cuts it off (R4).
     fn cut_tail(&mut self) -> Result<(), LogError> {
-        let Some(Torn { segment, path, file, end, bytes: torn }) = self.torn.take() else { return Ok(()) };
-        take(Branch::TornTail);
-        let name = names::quarantined(self.options.kind.as_str(), segment, end as u64, crc32fast::hash(&torn));
-        let quarantine = &self.options.quarantine;
-        let keep = self.fs.create_dir(quarantine).and_then(|()| crate::fs::replace(self.fs, quarantine, &name, &torn));
-        keep.map_err(LogError::io(quarantine))?;
-        file.truncate(end as u64).and_then(|()| file.sync()).map_err(LogError::io(&path))?;
-        let quarantined = quarantine.join(name);
-        tracing::warn!(
-            segment = %path.display(), position = end, bytes = torn.len(), quarantined = %quarantined.display(),
-            "cut a torn tail: it was never acknowledged"
-        );
-        self.cut = Some(Cut { path, position: end as u64, bytes: torn.len() as u64, quarantined });
+        if let Some(torn) = self.torn.take() {
+            take(Branch::TornTail);
+            self.cut = Some(torn.cut(self.fs, self.options)?);
+        }
         Ok(())
     }
 
-    /// Holds the end that was found against the evidence (R6).
-    fn check_end(&mut self, list: &[Arc<Segment>], durable: Option<Durable>) -> Result<(), LogError> {
+    /// Holds the end that was found against the evidence (R6), and gives the one that counts.
+    fn check_end(&mut self, list: &[Arc<Segment>], durable: Option<Durable>) -> Result<Offset, LogError> {
         let recovered = list.last().map_or(Offset::ZERO, |segment| segment.next());
         let noted = durable.map_or(Offset::ZERO, |durable| durable.committed);
         let (proven, evidence) =
             if noted >= self.options.proven { (noted, "durable.meta") } else { (self.options.proven, "the ledger") };
         if proven <= recovered {
-            return Ok(());
+            return Ok(recovered);
         }
         take(Branch::LostData);
         let dir = self.options.dir.clone();
@@ -362,16 +331,9 @@ impl Walk<'_> {
             return Err(LogError::LostData { dir, recovered, proven, evidence });
         }
         let detail = format!("the log ends before what {evidence} says was synced");
-        self.met(Damage { path: dir, position: 0, span: Span::new(recovered, proven), detail })
+        self.met(Damage { path: dir, position: 0, span: Span::new(recovered, proven), detail })?;
+        Ok(proven)
     }
-}
-
-/// Bytes up to and with the last one that is not zero.
-fn written(bytes: &[u8]) -> usize {
-    const CHUNK: usize = 4096;
-    let zero_chunks = bytes.rchunks(CHUNK).take_while(|chunk| chunk.iter().all(|b| *b == 0)).count();
-    let rest = bytes.get(..bytes.len().saturating_sub(zero_chunks * CHUNK)).unwrap_or_default();
-    rest.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1)
 }
 
 fn sealed(footer: Footer) -> Extent {

@@ -13,11 +13,9 @@ pub struct Scrub {
 }
 
 impl Scrub {
-    /// Goes on for about `bytes`, and says what damage it met. Begins again at the end.
-    ///
-    /// # Errors
-    /// The file system's; the next call goes on behind that segment.
-    pub fn go_on(&mut self, segments: &Segments, bytes: u64) -> Result<Vec<Damage>, LogError> {
+    /// Goes on for about `bytes`, and says what damage it met; what a disk does not give back is damaged too. Begins
+    /// again at the end.
+    pub fn go_on(&mut self, segments: &Segments, bytes: u64) -> Vec<Damage> {
         let mut met = Vec::new();
         let mut left = bytes;
         while left > 0 {
@@ -29,7 +27,7 @@ impl Scrub {
             };
             if self.at <= segment.first() {
                 self.at = segment.first();
-                met.extend(frame(segment)?);
+                met.extend(frame(segment).unwrap_or_else(|error| Some(unreadable(segment, self.at, 0, &error))));
             }
             match segments.read(self.at, self.hint, limits::READ_BLOCK_BYTES) {
                 Ok(block) => {
@@ -42,13 +40,19 @@ impl Scrub {
                     met.push(damage);
                 }
                 Err(error) => {
+                    let position = self.hint.map_or(segment.header.records_start(), |hint| hint.position);
+                    met.push(unreadable(segment, self.at, position, &error));
                     (self.at, self.hint) = (segment.next(), None);
-                    return Err(error);
                 }
             }
         }
-        Ok(met)
+        met
     }
+}
+
+/// Somewhere at or behind an offset and a position.
+fn unreadable(segment: &Segment, at: Offset, position: u64, error: &LogError) -> Damage {
+    segment.damage(position, Span::new(at, segment.next()), error.to_string())
 }
 
 /// What stands around the records: both copies of the header, the snapshot, the footer.

@@ -156,12 +156,15 @@ pub enum OnDamage {
 pub struct Segments {
     list: RwLock<Vec<Arc<Segment>>>,
     on_damage: OnDamage,
+    /// Where damage is told: the log went up to here, though no segment that can be read does. What lies between is a
+    /// gap. Else nothing.
+    proven: Offset,
     dir: PathBuf,
 }
 
 impl Segments {
-    pub(crate) fn new(dir: &Path, list: Vec<Arc<Segment>>, on_damage: OnDamage) -> Self {
-        Self { list: RwLock::new(list), on_damage, dir: dir.to_owned() }
+    pub(crate) fn new(dir: &Path, list: Vec<Arc<Segment>>, on_damage: OnDamage, proven: Offset) -> Self {
+        Self { list: RwLock::new(list), on_damage, proven, dir: dir.to_owned() }
     }
 
     /// The segments, oldest first.
@@ -183,7 +186,7 @@ impl Segments {
     /// The offset after the newest committed record.
     #[must_use]
     pub fn end(&self) -> Offset {
-        self.list.read().last().map_or(Offset::ZERO, |segment| segment.next())
+        self.list.read().last().map_or(Offset::ZERO, |segment| segment.next()).max(self.proven)
     }
 
     /// The directory they lie in.
@@ -226,16 +229,18 @@ impl Segments {
             return Ok(Block::gap(Span::new(from, start)));
         }
         let Some((segment, following)) = self.find(from) else {
-            // Retention may have come between.
+            // Retention may have come between, or no segment can be read at all.
             let start = self.start();
-            let gap = (from < start).then(|| Span::new(from, start));
-            return Ok(Block { records: Vec::new(), next: start.max(from), hint: None, gap });
+            let to = if from < start { start } else { self.proven };
+            let gap = (from < to).then(|| Span::new(from, to));
+            return Ok(Block { records: Vec::new(), next: to.max(from), hint: None, gap });
         };
         let extent = *segment.extent.read();
         if from >= extent.next {
             // Between a segment and the one after it there is a hole only where damage was accepted for reading.
             return Ok(match following {
                 Some(first) if first > from => Block::gap(Span::new(from, first)),
+                None if self.proven > from => Block::gap(Span::new(from, self.proven)),
                 _ => Block { records: Vec::new(), next: from, hint: None, gap: None },
             });
         }

@@ -6,7 +6,7 @@ use super::record::{self, Bad, RecordHeader, RecordKind};
 use super::scan;
 use super::segment::{self, BadHeader, Footer, SegmentHeader};
 use super::{LogKind, names};
-use crate::fs::{Fs, Open};
+use crate::fs::{self, Fs, Open};
 use crate::model::{Offset, Span};
 use sha2::Digest as _;
 use std::path::{Path, PathBuf};
@@ -100,7 +100,11 @@ impl Verified {
         let file = fs.open(path, Open::Read).map_err(LogError::io(path))?;
         let len = usize::try_from(file.len().map_err(LogError::io(path))?).unwrap_or(usize::MAX);
         let mut bytes = vec![0; len];
-        let read = file.read_at(&mut bytes, 0).map_err(LogError::io(path))?;
+        let (read, refused) = fs::read_around(&*file, &mut bytes, 0).map_err(LogError::io(path))?;
+        for bytes in refused {
+            let detail = format!("{} bytes that the disk does not give back", bytes.end - bytes.start);
+            self.note(path, bytes.start, Span::new(first, first), detail, true);
+        }
         bytes.truncate(read);
         let header = match SegmentHeader::decode(&bytes) {
             Ok((header, both)) => {

@@ -47,6 +47,8 @@ pub struct Local {
     quarantine: PathBuf,
     space: space::Space,
     scrubbing: scrub::Scrubbing,
+    /// Held while a cursor or patterns are handed to the ledger, and while retention looks at all of them.
+    placing: Mutex<()>,
     /// Opened to serve what is readable: nothing is written, views neither.
     read_only: bool,
     /// Held for as long as the directory is ours: until the engine is closed.
@@ -154,6 +156,8 @@ impl Engine for Local {
 
     fn record(&self, entries: Vec<Entry>) -> Result<Ticket, Failure> {
         self.events.metrics.ledger_entries.inc_by(entries.len() as u64);
+        let places = entries.iter().any(|entry| matches!(entry, Entry::Sought { .. } | Entry::Changed { .. }));
+        let _placing = places.then(|| self.placing.lock());
         self.ledger.record(entries)
     }
 
@@ -162,6 +166,7 @@ impl Engine for Local {
         entry: Box<dyn FnOnce(SubscriberId) -> Entry + Send>,
     ) -> Result<(SubscriberId, Ticket), Failure> {
         self.events.metrics.ledger_entries.inc();
+        let _placing = self.placing.lock();
         self.ledger.record_new(entry)
     }
 
@@ -213,12 +218,12 @@ impl Engine for Local {
         Ok(retired)
     }
 
-    fn scrub(&self, bytes: u64) -> Result<Vec<Damage>, EngineError> {
+    fn scrub(&self, bytes: u64) -> Vec<Damage> {
         if self.read_only {
             // Opened although it is damaged: that was said already.
-            return Ok(Vec::new());
+            return Vec::new();
         }
-        Ok(self.scrubbing.go_on(self.log.segments(), self.ledger.segments(), bytes)?)
+        self.scrubbing.go_on(self.log.segments(), self.ledger.segments(), bytes)
     }
 
     fn close(&self) {

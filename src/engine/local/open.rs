@@ -9,7 +9,7 @@ use super::tail::Tail;
 use super::{Events, Local, accept_loss, retention, summary_file};
 use crate::clock::{Clock, Random};
 use crate::engine::{Engine, EngineError};
-use crate::fs::{Fs, Open};
+use crate::fs::{Fs, Open, SalvageFs};
 use crate::ledger::{Entry, Ledger, State, Vault};
 use crate::log::{Cut, Damage, Failure, Log, LogError, LogKind, LogOptions, Nonces, Recover, recover};
 use crate::metrics::Metrics;
@@ -101,6 +101,7 @@ impl Local {
     pub fn open(fs: Arc<dyn Fs>, options: &LocalOptions) -> Result<Opened, EngineError> {
         let lock = lock(&*fs, &options.data)?;
         let accept_loss = options.recover == Recover::AcceptLoss;
+        let fs = if options.recover == Recover::ServeReadable { Arc::new(SalvageFs(fs)) as Arc<dyn Fs> } else { fs };
         let mut said: Vec<Entry> = Vec::new();
         if accept_loss {
             said.extend(accept_loss::of_ledger(&*fs, options)?);
@@ -175,6 +176,7 @@ impl Local {
             quarantine: options.data.join("quarantine"),
             space: Space::new(options.data.clone(), options.reserve_bytes),
             scrubbing: Scrubbing::default(),
+            placing: Mutex::default(),
             read_only,
             lock: Mutex::new(Some(lock)),
         };

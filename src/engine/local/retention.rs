@@ -27,25 +27,34 @@ const MAX_SEGMENTS_A_ROUND: usize = 1;
 pub(super) fn retire(local: &Local, limits: RetentionLimits, now: Timestamp) -> Result<Option<Offset>, EngineError> {
     let Some(to) = due(local, limits, now) else { return Ok(None) };
     let start = local.start();
-    let mut entries: Vec<Entry> = Vec::new();
-    {
-        let state = local.ledger.state();
-        for subscriber in state.subscribers() {
-            let from = subscriber.floor.max(start);
-            let unacknowledged = subscriber.done.missing(Span::new(from, to));
-            let lost = unacknowledged.iter().any(|span| local.count(subscriber.channels(), *span) > 0);
-            if lost {
-                entries.push(Entry::Missed { id: subscriber.id, span: Span::new(from, to) });
-            }
-        }
-    }
     local.retired_ids.keep(local, Span::new(start, to));
-    entries.push(Entry::Retired { start: to });
-    let ticket = local.ledger.record(entries)?;
+    let ticket = {
+        // Nobody gets another cursor or other patterns between the look at who misses what and the word that it goes.
+        // Whoever gets them behind that word is told by the fold.
+        let _still = local.placing.lock();
+        if let Some(before) = local.ledger.barrier() {
+            super::open::wait_blocking(before.durable())?;
+        }
+        let mut entries = missed(local, Span::new(start, to));
+        entries.push(Entry::Retired { start: to });
+        local.ledger.record(entries)?
+    };
     super::open::wait_blocking(ticket.durable())?;
     forget(local, to)?;
     tracing::info!(from = %start, %to, "retention removed the oldest events");
     Ok(Some(to))
+}
+
+/// Who has not acknowledged something in there that he asked for.
+fn missed(local: &Local, gone: Span) -> Vec<Entry> {
+    let state = local.ledger.state();
+    let missing = state.subscribers().filter_map(|subscriber| {
+        let span = Span::new(subscriber.floor.max(gone.from), gone.to);
+        let unacknowledged = subscriber.done.missing(span);
+        let lost = unacknowledged.iter().any(|span| local.count(subscriber.channels(), *span) > 0);
+        lost.then_some(Entry::Missed { id: subscriber.id, span })
+    });
+    missing.collect()
 }
 
 /// Lets the oldest ledger segment go, where the limits say so. Each begins with the fold of all before it, so
