@@ -281,7 +281,7 @@ impl World {
         let _already = rustls::crypto::ring::default_provider().install_default().is_err();
         let clock = Arc::new(AtomicU64::new(1_000_000_000_000_000));
         let random = Arc::new(Random::seeded(seed));
-        let egress = Egress { loopback: true, allow: Vec::new() };
+        let egress = Egress { loopback: true, ..Egress::default() };
         let sender = Arc::new(Sender::new(egress, Clock::Manual(Arc::clone(&clock))).unwrap());
         let fs = MemoryFs::new();
         Self {

@@ -120,12 +120,6 @@ impl Registry {
         ticket.durable().await?;
         let subscriber = self.engine().state().get(id).cloned();
         let Some(subscriber) = subscriber else { return Ok(()) };
-        let start = self.engine().start();
-        if subscriber.interest.first_cursor < start {
-            // Asked for from below the start: it is told what it cannot have.
-            let span = Span::new(subscriber.interest.first_cursor, start);
-            self.engine().record(vec![Entry::Missed { id, span }])?.durable().await?;
-        }
         self.add(&subscriber).is_new();
         Ok(())
     }
@@ -217,6 +211,9 @@ impl Registry {
             inner.end_session(Ending::Moved);
             ticket
         };
+        if let Some(desk) = self.supervisor.desk(subscription.id) {
+            desk.forget_letters_from(to);
+        }
         if let Err(failure) = ticket.durable().await {
             subscription.reload();
             return Err(failure.into());

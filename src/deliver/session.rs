@@ -156,7 +156,12 @@ impl Session {
                     // Somebody's nack may have come together with it: then it is no longer the next.
                     match self.look() {
                         Err(ended) => return Ok(Delivery::Ended(ended)),
-                        Ok(true) => continue,
+                        Ok(true) => {
+                            if matches!(step, Step::CaughtUp(_)) {
+                                self.source.not_told();
+                            }
+                            continue;
+                        }
                         Ok(false) => {}
                     }
                     if let Some(delivery) = self.take(step) {

@@ -80,6 +80,11 @@ impl Source {
         self.near = None;
     }
 
+    /// That it has caught up was given and did not get through: it is told again when it has.
+    pub fn not_told(&mut self) {
+        self.told_caught_up = false;
+    }
+
     /// Everything matching below was given.
     #[must_use]
     pub fn position(&self) -> Offset {

@@ -60,7 +60,7 @@ impl ConnectorSecrets {
         if secret == self.signing {
             return Ok(());
         }
-        self.retiring.retain(|(old, until)| *until > now && *old != secret);
+        self.retiring.retain(|(old, until)| signs(*until, now) && *old != secret);
         if self.retiring.len() >= limits::MAX_RETIRING_SECRETS {
             return Err(TooManySecrets);
         }
@@ -71,7 +71,7 @@ impl ConnectorSecrets {
 
     /// Every secret that signs at that time, the newest first.
     pub fn signing_at(&self, now: Timestamp) -> impl Iterator<Item = &SigningSecret> {
-        let retiring = self.retiring.iter().filter(move |(_, until)| *until > now).map(|(secret, _)| secret);
+        let retiring = self.retiring.iter().filter(move |(_, until)| signs(*until, now)).map(|(secret, _)| secret);
         std::iter::once(&self.signing).chain(retiring)
     }
 
@@ -86,6 +86,12 @@ impl ConnectorSecrets {
         }
         codec::decode(VERSION, plain).map_err(|_| VaultError::Refused)
     }
+}
+
+/// Whether a secret that was to sign along until then still does. What lies further ahead than twice the time that was
+/// chosen was written down by a clock that was wrong by more than that, and has been set right: it is over.
+fn signs(until: Timestamp, now: Timestamp) -> bool {
+    until > now && until.since(now) <= limits::SECRET_OVERLAP * 2
 }
 
 /// A secret was rotated too often within a day.
@@ -159,6 +165,18 @@ mod tests {
         let headers = vec![("a".to_owned(), "b".to_owned())];
         let plain = codec::encode(1, &(headers.clone(), signing.clone()));
         assert_eq!(ConnectorSecrets::decode(&plain).unwrap(), ConnectorSecrets::new(headers, signing));
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_keeps_no_old_secret_for_years() {
+        let year = |n: u64| Timestamp(0).plus(Duration::from_secs(n * 365 * 86_400));
+        let mut secrets = ConnectorSecrets::new(Vec::new(), SigningSecret::random());
+        for _ in 0..limits::MAX_RETIRING_SECRETS {
+            secrets.rotate(SigningSecret::random(), year(20)).unwrap();
+        }
+        assert_eq!(secrets.signing_at(year(20)).count(), limits::MAX_RETIRING_SECRETS + 1);
+        assert_eq!(secrets.signing_at(year(10)).count(), 1, "the clock is right again");
+        assert_eq!(secrets.rotate(SigningSecret::random(), year(10)), Ok(()), "and it can be rotated on");
     }
 
     #[test]

@@ -81,10 +81,7 @@ impl State {
             }
             Entry::Retired { start } => {
                 self.start = self.start.max(*start);
-                for subscriber in self.subscribers.values_mut() {
-                    subscriber.floor = subscriber.done.first_missing(subscriber.floor.max(self.start));
-                    subscriber.done.retain_from(subscriber.floor);
-                }
+                self.subscribers.values_mut().for_each(|subscriber| subscriber.retired(self.start));
             }
             Entry::LedgerRetired { start } => self.ledger_start = self.ledger_start.max(*start),
             Entry::Cut { .. } | Entry::LossAccepted { .. } | Entry::Resent { .. } => {}
@@ -99,8 +96,7 @@ impl State {
             | Entry::Missed { id, .. }
             | Entry::Told { id, .. } => {
                 if let Some(subscriber) = self.subscribers.get_mut(id) {
-                    subscriber.happened(entry, time);
-                    subscriber.floor = subscriber.floor.max(self.start);
+                    subscriber.happened(entry, time, self.start);
                 }
             }
         }
@@ -109,7 +105,10 @@ impl State {
     fn made(&mut self, id: SubscriberId, name: &Name, target: &Target, cursor: Offset, time: Timestamp) {
         self.next_id = self.next_id.max(id.0.saturating_add(1));
         let subscriber = Subscriber::made(id, name, target, cursor, time, self.start);
-        self.by_name.insert(name.clone(), id);
+        // A name leads to one: whoever had it can be reached by nobody any more.
+        if let Some(before) = self.by_name.insert(name.clone(), id) {
+            self.subscribers.remove(&before);
+        }
         self.subscribers.insert(id, subscriber);
     }
 }
@@ -205,6 +204,40 @@ mod tests {
         state.apply(&acked(0, 5, 50), Timestamp(4));
         assert_eq!(state.named("a").unwrap().floor, Offset(5));
         assert_eq!(state.next_id, 2);
+    }
+
+    #[test]
+    fn who_begins_below_the_start_is_told_however_the_start_got_there() {
+        // The story: retention was written down between a PUT's look at the start and its word in the ledger.
+        let gap = |state: &State| state.named("a").unwrap().missed.hull();
+        let span = |from, to| Some(Span::new(Offset(from), Offset(to)));
+        let mut state = State::default();
+        state.apply(&Entry::Retired { start: Offset(9) }, Timestamp(1));
+        state.apply(&made(0, "a"), Timestamp(2));
+        assert_eq!((gap(&state), state.named("a").unwrap().floor), (span(5, 9), Offset(9)));
+        state.apply(&Entry::Sought { id: SubscriberId(0), cursor: Offset(20) }, Timestamp(3));
+        assert_eq!(gap(&state), None, "what it sought past it does not miss");
+        state.apply(&Entry::Sought { id: SubscriberId(0), cursor: Offset(7) }, Timestamp(4));
+        assert_eq!((gap(&state), state.named("a").unwrap().floor), (span(7, 9), Offset(9)));
+    }
+
+    #[test]
+    fn what_is_gone_is_not_tried_again() {
+        let mut state = State::default();
+        state.apply(&made(0, "a"), Timestamp(1));
+        state.apply(&failed(0, 9_000_000, Duration::from_secs(1)), Timestamp(2));
+        state.apply(&Entry::Retired { start: Offset(6) }, Timestamp(3));
+        assert!(state.named("a").unwrap().failed.is_empty());
+    }
+
+    #[test]
+    fn a_name_leads_to_one_and_a_snapshot_of_that_can_be_read() {
+        // The story: a PUT that failed half-way was repeated; both were in the ledger, and no start could read it.
+        let mut state = State::default();
+        state.apply(&made(0, "a"), Timestamp(1));
+        state.apply(&made(1, "a"), Timestamp(2));
+        assert_eq!((state.subscribers().len(), state.named("a").unwrap().id), (1, SubscriberId(1)));
+        assert_eq!(State::decode(&state.encode()).unwrap(), state);
     }
 
     #[test]

@@ -83,13 +83,12 @@ impl Subscriber {
         time: Timestamp,
         start: Offset,
     ) -> Self {
-        Self {
+        let mut made = Self {
             id,
             name: name.clone(),
             target: target.clone(),
             interest: Interest::new(cursor, target.channels()),
-            // Retention may have been recorded between the asking and the making.
-            floor: cursor.max(start),
+            floor: cursor,
             done: Spans::new(),
             seeks: 0,
             created: time,
@@ -98,7 +97,26 @@ impl Subscriber {
             failures_in_row: 0,
             paused: None,
             missed: Spans::new(),
+        };
+        made.begin_at(cursor, start);
+        made
+    }
+
+    /// Nothing before the cursor is asked for. What lies between it and the log's start cannot be had, and is told:
+    /// asked for from below the start, or retention was written down between the asking and the word of it.
+    fn begin_at(&mut self, cursor: Offset, start: Offset) {
+        self.floor = cursor.max(start);
+        self.missed = Spans::new();
+        if cursor < start {
+            self.missed.insert(Span::new(cursor, start));
         }
+    }
+
+    /// What lies below the start is gone, and so is what was to be tried again of it.
+    pub(super) fn retired(&mut self, start: Offset) {
+        self.floor = self.done.first_missing(self.floor.max(start));
+        self.done.retain_from(self.floor);
+        self.failed = self.failed.split_off(&self.floor);
     }
 
     /// What kind it is.
@@ -134,10 +152,14 @@ impl Subscriber {
         self.missed.remove(span);
     }
 
-    /// What an entry does to the one whom it is about.
-    pub(super) fn happened(&mut self, entry: &Entry, time: Timestamp) {
+    /// What an entry does to the one whom it is about, in a log that begins at `start`.
+    pub(super) fn happened(&mut self, entry: &Entry, time: Timestamp, start: Offset) {
         match entry {
             Entry::Changed { target, from, .. } => {
+                if *from < start && self.target.channels() != target.channels() {
+                    // Retention looked for what the old patterns ask for.
+                    self.missed.insert(Span::new(*from, start));
+                }
                 self.interest.change(*from, target.channels());
                 self.target = target.clone();
                 self.retry_now(time);
@@ -170,10 +192,9 @@ impl Subscriber {
             Entry::Skipped { spans, .. } => spans.iter().for_each(|sent| self.finish(sent.span)),
             Entry::Sought { cursor, .. } => {
                 self.interest.seek(*cursor);
-                self.floor = *cursor;
                 self.done = Spans::new();
                 self.failed.clear();
-                self.missed = Spans::new();
+                self.begin_at(*cursor, start);
                 self.seeks = self.seeks.saturating_add(1);
             }
             Entry::Paused { reason, .. } => self.paused = Some(reason.clone().unwrap_or_default()),
@@ -194,6 +215,7 @@ impl Subscriber {
             | Entry::Resent { .. }
             | Entry::Cut { .. } => {}
         }
+        self.floor = self.floor.max(start);
     }
 
     /// Whoever mended a connector, or let it go on, does not want to wait for the old backoff. The ledger's time never

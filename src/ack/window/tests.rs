@@ -1,6 +1,7 @@
 //! Windows alone: what is open, what an ack moves, what comes again.
 
 use super::*;
+use crate::ack::AckError;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -193,4 +194,17 @@ fn attempts_go_on_counting_over_sessions() {
     assert_eq!(window.sent(Offset(1), now), 2);
     assert_eq!(window.give_up(Offset(1), now), Ok(2));
     assert_eq!(window.floor(), Offset(2));
+}
+
+#[test]
+fn an_answer_counts_for_what_is_open_whoever_changed_the_patterns_meanwhile() {
+    // The story: a PUT of other patterns took a 2xx that was on its way for an ack beyond what was sent.
+    let (mut window, now) = window(8);
+    window.sent(Offset(0), now);
+    window.sent(Offset(1), now);
+    assert!(window.change_patterns(|offset| offset == Offset(1)).len() == 1);
+    assert!(window.answered(Offset(1), now), "it is still asked for");
+    assert!(!window.answered(Offset(0), now), "this is not");
+    assert!(!window.answered(Offset(1), now), "and once is enough");
+    assert_eq!(window.open(), 0);
 }
