@@ -27,7 +27,7 @@ fn registry_at(engine: &Arc<Local>, clock: Clock) -> Arc<Registry> {
     Registry::start(RegistryParts {
         hub: Hub::new(engine.end()),
         engine,
-        sender: Arc::new(Sender::new(Egress { loopback: true, allow: Vec::new() }, clock.clone()).unwrap()),
+        sender: Arc::new(Sender::new(Egress { loopback: true, ..Egress::default() }, clock.clone()).unwrap()),
         clock,
         random: Arc::new(Random::from_machine()),
         metrics: Arc::default(),

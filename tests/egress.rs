@@ -143,7 +143,7 @@ fn the_same_spellings_of_public_addresses_do() {
 
 #[test]
 fn what_is_no_plain_http_url_is_refused() {
-    let guard = Egress { loopback: true, allow: Vec::new() };
+    let guard = Egress { loopback: true, ..Egress::default() };
     for url in [
         "ftp://example.com/",
         "file:///etc/passwd",

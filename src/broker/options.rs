@@ -57,7 +57,7 @@ impl Options {
             recover: Recover::Refuse,
             retention: RetentionLimits::default(),
             publish: PublishLimits::default(),
-            egress: Egress { loopback: true, allow: Vec::new() },
+            egress: Egress { loopback: true, ..Egress::default() },
             event_segment_bytes: limits::EVENT_SEGMENT_BYTES,
             ledger_segment_bytes: limits::LEDGER_SEGMENT_BYTES,
             reserve_bytes: limits::RESERVE_BYTES,

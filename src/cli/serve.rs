@@ -19,10 +19,10 @@ pub(super) async fn run(serve: Serve) -> Outcome {
     let effective = layers.effective().map_err(|faults| Exit::Usage.because(faults.to_string()))?;
     let config = effective.config.clone();
     let diagnostics = Diagnostics::begin(&config.log).map_err(|fault| Exit::Usage.because(format!("log: {fault}")))?;
-    raise_file_limit();
+    let files = raise_file_limit();
     // Before the log is opened, so that a taken address costs nothing.
     let options = ServerOptions {
-        max_connections: config.max_connections,
+        max_connections: config.max_connections.min(files.saturating_sub(OWN_FILES)),
         max_connections_per_address: config.max_connections_per_address,
         drain: config.drain,
     };
@@ -31,8 +31,10 @@ pub(super) async fn run(serve: Serve) -> Outcome {
     let address = server.address()?;
     let mut signals = Signals::listen()?;
     service::tell_status("opening the logs");
+    let mut options = config.broker();
+    options.egress.own = Some(address);
     let broker = tokio::select! {
-        opened = Box::pin(Broker::open(config.broker())) => opened?,
+        opened = Box::pin(Broker::open(options)) => opened?,
         // Nothing was promised yet, so there is nothing to wait for.
         () = signals.end() => return Ok(()),
         never = server.starting() => match never {},
@@ -105,11 +107,18 @@ fn usual_file() -> Option<PathBuf> {
     [unit, user].into_iter().flatten().find(|path| RealFs.open(path, Open::Read).is_ok())
 }
 
-/// Ten thousand listeners need as many files; the soft limit is often 1024.
-fn raise_file_limit() {
+/// Files that are kept for the logs and for calls of connectors: a log that cannot open its next segment takes no
+/// events any more, and that must not be for the sake of one more listener.
+const OWN_FILES: usize = 512;
+
+/// Ten thousand listeners need as many files; the soft limit is often 1024. Gives what it is now.
+fn raise_file_limit() -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    if let Err(error) = raised {
         tracing::warn!(%error, "the limit on open files stays as it is");
     }
+    let now = if raised.is_ok() { limit.maximum } else { limit.current };
+    now.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
 }

@@ -329,7 +329,11 @@ impl Config {
             recover: self.recover,
             retention: self.retention,
             publish: self.publish,
-            egress: Egress { loopback: self.listen.ip().is_loopback(), allow: self.connectors_allow.clone() },
+            egress: Egress {
+                loopback: self.listen.ip().is_loopback(),
+                allow: self.connectors_allow.clone(),
+                own: None,
+            },
             reserve_bytes: self.reserve_bytes,
             scrub_bytes: self.scrub_bytes,
             event_segment_bytes: self.event_segment_bytes,

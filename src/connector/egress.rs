@@ -6,7 +6,7 @@
 
 use crate::model::Invalid;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 /// An address range, as in `10.1.0.0/16`.
@@ -52,6 +52,8 @@ pub struct Egress {
     pub loopback: bool,
     /// Networks that are allowed although they are not public.
     pub allow: Vec<Network>,
+    /// Where the broker itself listens: no connector calls it, or an event would publish itself for ever.
+    pub own: Option<SocketAddr>,
 }
 
 impl Egress {
@@ -62,6 +64,23 @@ impl Egress {
         self.allow.iter().any(|network| network.contains(address))
             || (self.loopback && address.is_loopback())
             || is_public(address)
+    }
+
+    /// Whether the broker itself listens on that port, and might be reached there by name.
+    pub(super) fn is_own_port(&self, port: Option<u16>) -> bool {
+        self.own.is_some_and(|own| Some(own.port()) == port)
+    }
+
+    /// Whether the broker itself listens there.
+    #[must_use]
+    pub fn is_own(&self, at: SocketAddr) -> bool {
+        let (ip, port) = (plain(at.ip()), at.port());
+        self.own.is_some_and(|own| {
+            let ours = plain(own.ip());
+            // On every address of the machine; which those are only the machine knows, and a socket bound to one tells.
+            let any = ours.is_unspecified() && (ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok());
+            own.port() == port && (ours == ip || ip.is_unspecified() || any)
+        })
     }
 }
 
@@ -99,6 +118,8 @@ fn is_public_v4(v4: Ipv4Addr) -> bool {
         || v4.is_link_local()
         || v4.is_multicast()
         || v4.is_documentation()
+        // Public by number, and the platform's own on Azure.
+        || v4.octets() == [168, 63, 129, 16]
         || a == 0
         || a >= 240
         || (a == 100 && (64..128).contains(&b))
@@ -175,7 +196,7 @@ mod tests {
     #[test]
     fn loopback_and_named_networks_can_be_allowed() {
         let allow = vec![Network::parse("connectors.allow", "10.1.0.0/16").unwrap()];
-        let guard = Egress { loopback: true, allow };
+        let guard = Egress { loopback: true, allow, ..Egress::default() };
         for (address, permitted) in [("127.0.0.1", true), ("::1", true), ("10.1.2.3", true), ("10.2.0.1", false)] {
             assert_eq!(guard.permits(address.parse().unwrap()), permitted, "{address}");
         }

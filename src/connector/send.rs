@@ -7,7 +7,7 @@ use super::request::{Attempt, request};
 use crate::clock::{Clock, Instant};
 use crate::model::{Timestamp, limits};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
+use reqwest::{Client, Response, Url};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +81,11 @@ impl Sender {
         let refused = |invalid: crate::model::Invalid| SendError(invalid.to_string());
         let outgoing = request(&attempt, self.clock.now()).map_err(refused)?;
         let url = check_url(&outgoing.url, &self.egress).map_err(refused)?;
+        if self.leads_here(&url).await {
+            return Err(SendError(
+                "the URL leads to this broker: what it publishes would be sent to it again".to_owned(),
+            ));
+        }
         let began = Instant::now();
         let request = self.client.post(url).headers(outgoing.headers).body(outgoing.body).timeout(timeout);
         let response = request.send().await.map_err(|error| describe(error, timeout))?;
@@ -93,6 +98,20 @@ impl Sender {
         let (start, cut) = drain(response).await.map_err(|error| describe(error, timeout))?;
         let start = excerpt(&start, cut, attempt.secrets);
         Ok(Answer { status, retry_after, latency: began.elapsed(), start })
+    }
+}
+
+impl Sender {
+    /// Whether a host leads to the broker's own listener, of which nobody knew when the connector was made. Asked only
+    /// where the port is the same.
+    async fn leads_here(&self, url: &Url) -> bool {
+        let port = url.port_or_known_default();
+        let (Some(host), Some(port)) = (url.host_str().filter(|_| self.egress.is_own_port(port)), port) else {
+            return false;
+        };
+        // A name that leads nowhere is the request's to tell.
+        let found = tokio::net::lookup_host((host.trim_start_matches('[').trim_end_matches(']'), port)).await;
+        found.is_ok_and(|mut found| found.any(|at| self.egress.is_own(at)))
     }
 }
 

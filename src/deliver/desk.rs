@@ -140,9 +140,24 @@ impl Desk {
         }
     }
 
-    /// Puts a dead letter back until then.
+    /// Puts a dead letter back until then, if it is still wanted.
     pub(super) fn put_back(&self, letter: Letter, due: Instant) {
-        self.letters.lock().due.insert((due, letter.offset), letter);
+        let mut waiting = self.letters.lock();
+        if waiting.known.contains(&letter.offset) {
+            waiting.due.insert((due, letter.offset), letter);
+        }
+    }
+
+    /// Whether a dead letter's retry is still wanted.
+    pub(super) fn wants(&self, offset: Offset) -> bool {
+        self.letters.lock().known.contains(&offset)
+    }
+
+    /// The connector was sought back: from there on everything is delivered in the ordinary course again.
+    pub(super) fn forget_letters_from(&self, to: Offset) {
+        let mut waiting = self.letters.lock();
+        waiting.known.retain(|offset| *offset < to);
+        waiting.due.retain(|(_, offset), _| *offset < to);
     }
 
     /// A dead letter's retry is over.
@@ -246,7 +261,13 @@ mod tests {
         assert!(crate::clock::within(Duration::from_millis(1), desk.next_letter()).await.is_none(), "both are in hand");
         desk.done_with(Offset(2));
         desk.queue(&letters, now).unwrap();
-        assert_eq!(desk.next_letter().await.offset, Offset(2));
+        let in_hand = desk.next_letter().await;
+        assert_eq!(in_hand.offset, Offset(2));
+        // The story: sought back, an event was sent in the ordinary course and by its retry at once, and by that for ever.
+        desk.forget_letters_from(Offset(2));
+        desk.put_back(in_hand, now);
+        assert!(!desk.wants(Offset(2)), "the ordinary course has it");
+        assert!(crate::clock::within(Duration::from_millis(1), desk.next_letter()).await.is_none());
         let many: BTreeMap<Offset, u32> =
             (0..=limits::MAX_DEAD_LETTER_RETRIES as u64).map(|n| (Offset(n), 1)).collect();
         assert!(matches!(desk.queue(&many, now), Err(DeliverError::Busy { .. })));

@@ -265,7 +265,8 @@ impl Worker {
                 let gone = answer.status == 410;
                 let next =
                     self.settle_failure(shift, event, number, Some(answer.status), answer.retry_after, reason).await?;
-                if !gone {
+                // An answer of the life before a change says nothing about the endpoint that there is now.
+                if !gone || matches!(next, Next::LookAgain) {
                     return Ok(next);
                 }
                 let id = self.subscription.id();
@@ -293,7 +294,7 @@ impl Worker {
             // Sought meanwhile: the answer is of the life before. Changed only: it counts, unless it is no longer asked for.
             let sought = inner.seeks != seeks;
             inner.window.set_attempts(offset, number);
-            if sought || inner.window.ack_each(&[offset], Instant::now()).is_err() {
+            if sought || !inner.window.answered(offset, Instant::now()) {
                 return Ok(false);
             }
             inner.wake();
