@@ -9,10 +9,11 @@ use crate::broker::{Error, ErrorKind};
 use crate::clock;
 use crate::engine::Engine;
 use crate::fs::{Fs, RealFs};
+use crate::ledger::LedgerError;
 use crate::model::Offset;
 use crate::view::{Key, Table, View, ViewError};
 use parking_lot::RwLock;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -21,6 +22,11 @@ use tokio_util::task::TaskTracker;
 
 /// How long a question waits for the view.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it is waited before a view that could not be made is made again: the first time, and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+/// Views that were set aside and are kept, the newest: they hold nothing that the ledger does not.
+const KEPT: usize = 2;
+const SET_ASIDE: &str = "views-";
 
 /// The view and its follower.
 pub(in crate::broker) struct Receipts {
@@ -34,9 +40,37 @@ pub(super) struct Shared {
     /// A folder that goes with the process, for a broker in memory.
     _temporary: Option<Temporary>,
     pub(super) view: RwLock<Option<View>>,
-    applied: watch::Sender<Offset>,
+    progress: watch::Sender<Progress>,
     /// Told when the view was given up and has to be made again.
     given_up: Notify,
+}
+
+/// How far the view has come.
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    applied: Offset,
+    /// The ledger cannot be read from there on: it is damaged, and the view is not to blame.
+    stuck: bool,
+}
+
+/// Why the view comes no further.
+enum Trouble {
+    /// It is of no use: it is set aside and made again.
+    View(ViewError),
+    /// The ledger is; another view would come no further.
+    Ledger(LedgerError),
+}
+
+impl From<ViewError> for Trouble {
+    fn from(error: ViewError) -> Self {
+        Self::View(error)
+    }
+}
+
+impl From<LedgerError> for Trouble {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
 }
 
 impl Receipts {
@@ -60,7 +94,7 @@ impl Receipts {
             quarantine: data.join("quarantine"),
             _temporary: temporary,
             view: RwLock::new(None),
-            applied: watch::Sender::new(Offset::ZERO),
+            progress: watch::Sender::default(),
             given_up: Notify::new(),
         });
         tracker.spawn(follow(Arc::clone(&shared), stop));
@@ -73,10 +107,19 @@ impl Receipts {
         question: impl Fn(&View, &dyn Engine) -> Result<R, ViewError> + Send + 'static,
     ) -> Result<R, Error> {
         let target = *self.shared.engine.follow_ledger().borrow();
-        let mut applied = self.shared.applied.subscribe();
-        let caught_up = async { applied.wait_for(|applied| *applied >= target).await.is_ok() };
-        if clock::within(PATIENCE, caught_up).await != Some(true) {
-            return Err(not_ready());
+        let mut progress = self.shared.progress.subscribe();
+        let caught_up = async {
+            let come = progress.wait_for(|progress| progress.applied >= target || progress.stuck).await;
+            come.map_or(Progress::default(), |progress| *progress)
+        };
+        match clock::within(PATIENCE, caught_up).await {
+            Some(progress) if progress.applied >= target => {}
+            Some(Progress { stuck: true, .. }) => {
+                // The reasons name files of the machine; they are for the log of whoever runs it.
+                let detail = "the ledger is damaged where receipts are read from; the broker's own log says where";
+                return Err(Error::new(ErrorKind::Damaged, "log-unreadable", detail));
+            }
+            _ => return Err(not_ready()),
         }
         let shared = Arc::clone(&self.shared);
         let answer = tokio::task::spawn_blocking(move || match &*shared.view.read() {
@@ -104,6 +147,7 @@ fn not_ready() -> Error {
 
 async fn follow(shared: Arc<Shared>, stop: CancellationToken) {
     let mut end = shared.engine.follow_ledger();
+    let mut again = AGAIN.0;
     loop {
         end.borrow_and_update();
         let theirs = Arc::clone(&shared);
@@ -111,18 +155,22 @@ async fn follow(shared: Arc<Shared>, stop: CancellationToken) {
         if let Err(error) = tokio::task::spawn_blocking(move || theirs.catch_up(&stopping)).await {
             tracing::error!(%error, "the receipts' follower panicked");
         }
-        // A view that was given up is made again at once; a good one waits for the ledger.
-        let idle = shared.view.read().is_some();
+        // A view that was given up is made again soon, and less and less soon; a good one waits for the ledger, and
+        // where that cannot be read on, for somebody to mend it.
+        let useless = shared.view.read().is_none();
+        let stuck = shared.progress.borrow().stuck;
+        let pause = if stuck { Some(AGAIN.1) } else { useless.then_some(again) };
         let wait = async {
-            if idle {
-                return tokio::select! {
-                    changed = end.changed() => changed.is_ok(),
-                    () = shared.given_up.notified() => true,
-                };
+            if let Some(pause) = pause {
+                clock::sleep(pause).await;
+                return true;
             }
-            clock::sleep(Duration::from_millis(100)).await;
-            true
+            tokio::select! {
+                changed = end.changed() => changed.is_ok(),
+                () = shared.given_up.notified() => true,
+            }
         };
+        again = if useless { (again * 2).min(AGAIN.1) } else { AGAIN.0 };
         if stop.run_until_cancelled(wait).await != Some(true) {
             // sled's own threads end with it, before the directory is let go.
             *shared.view.write() = None;
@@ -147,9 +195,14 @@ impl Shared {
             match self.apply_some() {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(error) => {
+                Err(Trouble::View(error)) => {
                     tracing::warn!(%error, "the receipts' view is made again");
                     self.give_up();
+                    return;
+                }
+                Err(Trouble::Ledger(error)) => {
+                    tracing::error!(%error, "no receipts can be shown: the ledger cannot be read");
+                    self.progress.send_modify(|progress| progress.stuck = true);
                     return;
                 }
             }
@@ -180,14 +233,21 @@ impl Shared {
     fn set_aside(&self) -> Result<(), ViewError> {
         let io = |error: std::io::Error| ViewError::new(&error);
         RealFs.create_dir(&self.quarantine).map_err(io)?;
-        let name = format!("views-{}", uuid::Uuid::now_v7().simple());
+        let name = format!("{SET_ASIDE}{}", uuid::Uuid::now_v7().simple());
         RealFs.rename(&self.dir, &self.quarantine.join(name)).map_err(io)?;
+        // Their names are in the order of their making.
+        let mut aside = RealFs.list(&self.quarantine).map_err(io)?;
+        aside.retain(|name| name.starts_with(SET_ASIDE));
+        aside.sort_unstable();
+        for name in aside.iter().rev().skip(KEPT) {
+            RealFs.remove_tree(&self.quarantine.join(name)).map_err(io)?;
+        }
         RealFs.create_dir(&self.dir).map_err(io)
     }
 
     fn give_up(&self) {
         *self.view.write() = None;
-        self.applied.send_replace(Offset::ZERO);
+        self.progress.send_replace(Progress::default());
         if let Err(error) = self.set_aside() {
             tracing::error!(%error, "the receipts' view cannot be set aside");
         }
@@ -195,29 +255,29 @@ impl Shared {
     }
 
     /// Applies a block of entries; tells whether there may be more.
-    fn apply_some(&self) -> Result<bool, ViewError> {
+    fn apply_some(&self) -> Result<bool, Trouble> {
         let view = self.view.read();
         let view = view.as_ref().ok_or_else(ViewError::closed)?;
         let from = Offset(view.applied_through()?);
         if from > Offset::ZERO && from < self.engine.state().ledger_start {
             // What lay between is gone, and with it names and seeks: made again, it has them from the snapshot.
-            return Err(ViewError::closed());
+            return Err(ViewError::closed().into());
         }
-        let (entries, next) = self.engine.history(from).map_err(|error| ViewError::new(&error))?;
+        let (entries, next) = self.engine.history(from)?;
         if next <= from {
-            self.applied.send_replace(from);
+            self.progress.send_replace(Progress { applied: from, stuck: false });
             return Ok(false);
         }
         let mut block = Block::new(view);
         if from == Offset::ZERO {
-            let (snapshot, _) = self.engine.history_begins().map_err(|error| ViewError::new(&error))?;
+            let (snapshot, _) = self.engine.history_begins()?;
             block.begin(&snapshot);
         }
         for recorded in entries {
             block.add(&recorded)?;
         }
         view.apply(block.rows, next.0)?;
-        self.applied.send_replace(next);
+        self.progress.send_replace(Progress { applied: next, stuck: false });
         Ok(true)
     }
 }
@@ -233,15 +293,8 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        remove(&self.0.join("views").join("receipts"));
-    }
-}
-
-/// Removes a view's files; what is left behind in a temporary folder does no harm.
-fn remove(dir: &Path) {
-    for name in RealFs.list(dir).unwrap_or_default() {
-        if let Err(error) = RealFs.remove(&dir.join(&name)) {
-            tracing::debug!(%error, name, "a temporary file stays behind");
+        if let Err(error) = RealFs.remove_tree(&self.0) {
+            tracing::debug!(%error, dir = %self.0.display(), "a temporary folder stays behind");
         }
     }
 }
