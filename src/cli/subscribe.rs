@@ -18,12 +18,16 @@ pub(super) async fn run(subscribe: Subscribe) -> Outcome {
         listen = listen.from(from);
     }
     let mut listening = client.listen(listen);
-    let mut count = 0;
+    let (mut count, mut order) = (0, Order::default());
     loop {
-        match listening.next().await? {
+        let heard = listening.next().await?;
+        if subscribe.name.is_some() && !order.wants(&heard) {
+            continue;
+        }
+        match heard {
             Heard::Event(event) => {
                 let done = match &subscribe.exec {
-                    Some(command) => execute(command, &event).await?,
+                    Some(command) => listening.while_working(event.offset, execute(command, &event)).await?,
                     None => {
                         output::line(&if people { readable(&event) } else { one_line(&event)? })?;
                         true
@@ -31,10 +35,12 @@ pub(super) async fn run(subscribe: Subscribe) -> Outcome {
                 };
                 if !done {
                     failed(&subscribe.name, &mut listening, event.offset).await;
+                    order.again = Some(event.offset);
                     continue;
                 }
                 if subscribe.name.is_some() {
                     listening.ack(event.offset).await?;
+                    order.done = Some(event.offset);
                 }
                 count += 1;
                 if subscribe.count == Some(count) {
@@ -44,6 +50,37 @@ pub(super) async fn run(subscribe: Subscribe) -> Outcome {
             Heard::Gap { from, to } => anstream::eprintln!("stentor: events from {from} to {to} are no longer kept"),
             Heard::Reconnecting { reason } => anstream::eprintln!("stentor: {reason}; coming back"),
             Heard::Subscribed { .. } | Heard::CaughtUp { .. } => {}
+        }
+    }
+}
+
+/// What of that which was sent already still counts. An ack covers everything before it: nothing may be done, and
+/// acknowledged, behind an event that is to come again.
+#[derive(Default)]
+struct Order {
+    /// Comes again, and until then nothing counts.
+    again: Option<u64>,
+    /// Acknowledged; it may have been sent twice by then.
+    done: Option<u64>,
+}
+
+impl Order {
+    fn wants(&mut self, heard: &Heard) -> bool {
+        match heard {
+            Heard::Event(event) => {
+                self.again = self.again.filter(|again| *again != event.offset);
+                self.again.is_none() && self.done.is_none_or(|done| event.offset > done)
+            }
+            Heard::Gap { to, .. } => {
+                self.again = self.again.filter(|again| *again >= *to);
+                true
+            }
+            // Delivery begins at the cursor, wherever that was moved.
+            Heard::Subscribed { .. } => {
+                *self = Self::default();
+                true
+            }
+            Heard::CaughtUp { .. } | Heard::Reconnecting { .. } => true,
         }
     }
 }

@@ -18,6 +18,10 @@ const LEAST_WAIT: Duration = Duration::from_millis(500);
 const BACKOFF: Backoff = Backoff { initial: Duration::from_secs(1), max: Duration::from_millis(19_500) };
 /// The broker pings every 25 s: longer silence is a dead connection.
 const SILENCE: Duration = Duration::from_secs(40);
+/// How often the broker is told that an event is worked on.
+const WORKING: Duration = Duration::from_secs(5);
+/// What is kept while something else is done; behind that the broker waits.
+const KEPT: usize = 1_024;
 
 /// What to listen to, and as whom.
 #[derive(Debug, Clone, Default)]
@@ -106,6 +110,8 @@ pub struct Listening {
     /// Where an anonymous listener goes on.
     next: Option<u64>,
     waiting: VecDeque<Heard>,
+    /// What was met at the socket while something else was done: a close, a break.
+    met: Option<Option<Result<Message, WsError>>>,
     /// What the broker refused last: the reason of a close that follows.
     refused: Option<String>,
 }
@@ -121,6 +127,7 @@ impl Client {
             failures: 0,
             next: None,
             waiting: VecDeque::new(),
+            met: None,
             refused: None,
         }
     }
@@ -143,7 +150,11 @@ impl Listening {
                     Err(error) => return Ok(self.broke(error.to_string()).await),
                 }
             };
-            let message = match tokio::time::timeout(SILENCE, socket.next()).await {
+            let message = match self.met.take() {
+                Some(met) => Ok(met),
+                None => tokio::time::timeout(SILENCE, socket.next()).await,
+            };
+            let message = match message {
                 Err(_) => return Ok(self.broke("nothing was heard for 40 s".to_owned()).await),
                 Ok(None) => return Ok(self.broke("the connection ended".to_owned()).await),
                 Ok(Some(Err(error))) => return Ok(self.broke(error.to_string()).await),
@@ -160,6 +171,35 @@ impl Listening {
                     return Ok(self.broke(format!("closed with code {code}: {reason}")).await);
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// Waits for some work on an event, and stays a listener meanwhile: pings are answered, what comes is kept, and the
+    /// broker hears that the event is worked on.
+    pub async fn while_working<R>(&mut self, offset: u64, work: impl Future<Output = R>) -> R {
+        tokio::pin!(work);
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + WORKING, WORKING);
+        loop {
+            let listens = self.met.is_none() && self.waiting.len() < KEPT;
+            let message = async {
+                match &mut self.socket {
+                    Some(socket) if listens => socket.next().await,
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                done = &mut work => return done,
+                message = message => match message {
+                    Some(Ok(Message::Text(text))) if self.hear(text.as_str()).is_ok() => {}
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    other => self.met = Some(other),
+                },
+                _ = ticks.tick() => {
+                    if self.listen.subscriber.is_some() {
+                        self.say(&json!({"op": "working", "offset": offset})).await;
+                    }
+                }
             }
         }
     }
@@ -217,9 +257,15 @@ impl Listening {
             }
             "subscribed" => {
                 self.failures = 0;
-                Heard::Subscribed { cursor: number(frame.cursor)?, end: number(frame.end)? }
+                let cursor = number(frame.cursor)?;
+                self.next = self.next.or(Some(cursor));
+                Heard::Subscribed { cursor, end: number(frame.end)? }
             }
-            "caught_up" => Heard::CaughtUp { end: number(frame.end)? },
+            "caught_up" => {
+                let end = number(frame.end)?;
+                self.next = self.next.max(Some(end));
+                Heard::CaughtUp { end }
+            }
             "gap" => Heard::Gap { from: number(frame.from)?, to: number(frame.to)? },
             "error" => {
                 tracing::warn!(code = frame.code, detail = frame.detail, "the broker refused a frame");
@@ -235,6 +281,11 @@ impl Listening {
     /// Waits its time before it comes back: full jitter, so that a thousand do not come at once.
     async fn broke(&mut self, reason: String) -> Heard {
         self.socket = None;
+        self.met = None;
+        if self.listen.subscriber.is_some() {
+            // It comes again, from the cursor on.
+            self.waiting.clear();
+        }
         self.failures = self.failures.saturating_add(1);
         let mut random = [0; 8];
         let spread = getrandom::fill(&mut random).map_or(u64::MAX / 2, |()| u64::from_le_bytes(random));

@@ -1,6 +1,7 @@
 """What `subscribe` and `read` do with what they get (PROTOCOL.md section 11)."""
 
 import json
+import urllib.request
 
 from harness import stentor
 
@@ -22,6 +23,42 @@ def test_the_command_gets_each_event_on_its_stdin_and_what_it_ended_well_on_is_a
     events = [json.loads(line) for line in out.read_text().split("\n") if line]
     assert [event["data"] for event in events] == [0, 1, 2]
     assert lines(stentor("subscriber", "wait", "w", 2, url=broker.url))[0] == {"reached": True, "cursor": 3}
+
+
+def test_nothing_is_done_or_acknowledged_behind_an_event_whose_command_failed(broker, tmp_path):
+    # The story: what had been sent before the nack was run and acknowledged, and an ack covers all before it.
+    published(broker, 4)
+    out, failed = tmp_path / "out", tmp_path / "failed"
+    command = (f"read e; echo \"$e\" >> {out}; case \"$e\" in *'\"data\":1'*) [ -e {failed} ] || "
+               f"{{ touch {failed}; exit 1; }};; esac")
+    done = stentor("subscribe", "a", "--as", "w", "--from", "earliest", "--count", 4, "--exec", command,
+                   url=broker.url)
+    assert "failed on offset 1" in done.stderr
+    ran = [json.loads(line)["data"] for line in out.read_text().splitlines()]
+    assert ran == [0, 1, 1, 2, 3]
+    assert lines(stentor("subscriber", "wait", "w", 3, url=broker.url))[0] == {"reached": True, "cursor": 4}
+
+
+def test_a_command_may_take_longer_than_the_broker_waits_for_a_pong(broker):
+    # The story: nothing was heard or said while a command ran, and the session it was to be acknowledged in was over.
+    published(broker, 1)
+    stentor("subscribe", "a", "--as", "w", "--from", "earliest", "--count", 1, "--exec", "sleep 45", url=broker.url)
+    assert lines(stentor("subscriber", "wait", "w", 0, url=broker.url))[0] == {"reached": True, "cursor": 1}
+
+
+def test_a_command_that_takes_longer_than_the_ack_timeout_is_run_once(broker, tmp_path):
+    published(broker, 2)
+    out = tmp_path / "out"
+    stentor("subscribe", "a", "--as", "w", "--from", "earliest", "--count", 1, url=broker.url)
+    stentor("subscriber", "wait", "w", 0, url=broker.url)
+    settings = json.dumps({"channels": ["a"], "ack_timeout": "1s"}).encode()
+    put = urllib.request.Request(f"{broker.url}/v1/subscribers/w", settings, {"content-type": "application/json"},
+                                 method="PUT")
+    with urllib.request.urlopen(put) as answer:
+        assert answer.status == 200
+    stentor("subscribe", "a", "--as", "w", "--count", 1, "--exec", f"echo ran >> {out}; sleep 8", url=broker.url)
+    assert out.read_text() == "ran\n"
+    assert lines(stentor("subscriber", "wait", "w", 1, url=broker.url))[0] == {"reached": True, "cursor": 2}
 
 
 def test_without_a_name_a_command_that_fails_is_said_and_the_next_event_comes(broker, tmp_path):
