@@ -73,7 +73,9 @@ fn binary(headers: &HeaderMap, body: bytes::Bytes) -> Result<NewEvent, Problem> 
         Some(kind) => Some(kind.to_str().map_err(|_| Invalid::new("content_type", "is not visible ASCII"))?),
         None => None,
     };
-    let event = input.check_binary(kind, body, &event_headers(headers)?)?;
+    let kept = event_headers(headers)?;
+    let kept: Vec<(&str, &str)> = kept.iter().map(|(name, value)| (*name, &**value)).collect();
+    let event = input.check_binary(kind, body, &kept)?;
     // Said twice in two ways it could be two things.
     if headers.contains_key("stentor-key") {
         return Err(Invalid::new("key", "is the CloudEvent's partitionkey or subject; leave Stentor-Key out").into());

@@ -19,6 +19,7 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::io::Write as _;
 
 const HEADER_PREFIX: &str = "stentor-header-";
@@ -107,9 +108,10 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<EventId>, In
     EventId::parse(&id).map(Some)
 }
 
-/// `Stentor-Header-NAME`, and the publisher's trace context.
-pub(super) fn event_headers(headers: &HeaderMap) -> Result<Vec<(&str, &str)>, Invalid> {
-    let mut pairs = Vec::new();
+/// `Stentor-Header-NAME`, and the publisher's trace context. `tracestate` may come in several lines (W3C Trace Context,
+/// section 3.3); they are one list.
+pub(super) fn event_headers(headers: &HeaderMap) -> Result<Vec<(&str, Cow<'_, str>)>, Invalid> {
+    let mut pairs: Vec<(&str, Cow<'_, str>)> = Vec::new();
     for (name, value) in headers {
         let kept = match name.as_str() {
             trace @ ("traceparent" | "tracestate") => trace,
@@ -120,7 +122,10 @@ pub(super) fn event_headers(headers: &HeaderMap) -> Result<Vec<(&str, &str)>, In
         };
         let value = std::str::from_utf8(value.as_bytes())
             .map_err(|_| Invalid::new("headers", format!("the value of '{kept}' is not UTF-8")))?;
-        pairs.push((kept, value));
+        match pairs.iter_mut().find(|(name, _)| kept == "tracestate" && *name == kept) {
+            Some((_, list)) => *list = format!("{list},{value}").into(),
+            None => pairs.push((kept, value.into())),
+        }
     }
     Ok(pairs)
 }

@@ -77,6 +77,12 @@ async def test_traceparent_and_tracestate_are_kept_among_the_headers(ask, word):
     assert (await ask.event((await send(ask, word, **trace))["offset"]))["headers"] == trace
 
 
+async def test_several_lines_of_tracestate_are_one_list(ask, word):
+    lines = [("content-type", "application/json"), ("tracestate", "a=1"), ("tracestate", "b=2")]
+    answer = await ask("POST", f"/v1/events/{word}", 201, data=b"1", headers=lines)
+    assert (await ask.event(answer["offset"]))["headers"] == {"tracestate": "a=1,b=2"}
+
+
 async def test_201_tells_offset_id_channel_and_time(ask, word):
     answer = await send(ask, word, idempotency_key="x", stentor_key="k")
     event = await ask.event(answer["offset"])
