@@ -13,7 +13,7 @@ class Fault:
     """Does `what` to `call`s on these paths, as in `error=EIO:when=3`."""
 
     def __init__(self, trace, call, what, paths):
-        self.trace = pathlib.Path(trace)
+        self.trace, self.call = pathlib.Path(trace), call
         only = [word for path in paths for word in ("-P", str(path))]
         self._words = ["-f", "-o", str(trace), *only, "-e", f"trace={call}", "-e", f"inject={call}:{what}"]
         self._tracer = None
@@ -37,4 +37,11 @@ class Fault:
 
     def hits(self):
         """How often it struck."""
-        return self.trace.read_text().count("INJECTED") if self.trace.exists() else 0
+        return self._count("INJECTED")
+
+    def calls(self):
+        """How many there were in all."""
+        return self._count(f" {self.call}(")
+
+    def _count(self, word):
+        return self.trace.read_text().count(word) if self.trace.exists() else 0

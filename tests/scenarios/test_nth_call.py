@@ -12,6 +12,6 @@ SEED = int(os.environ.get("STENTOR_SEED", random.SystemRandom().randrange(2**32)
 
 async def test_whichever_call_on_a_data_file_fails_what_was_acknowledged_is_there_and_reads_are_answered(tmp_path):
     summary = await nth_call.campaign(tmp_path, calls=4, seed=SEED, step=3)
-    report(f"seed {SEED}: {summary['runs']} runs, {summary['struck']}")
+    report(f"seed {SEED}: {summary['runs']} runs, {summary['kinds']}")
     assert summary["runs"] >= 20, "hardly a call was hit"
     assert not summary["violations"], "\n".join(summary["violations"])

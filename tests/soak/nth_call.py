@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The n-th system call on a data file fails, for n = 1, 2, … to the last one, in the release binary.
 
-    tests/soak/nth_call.py [--calls N] [--seed S] [--only pwrite64,fdatasync] [--phase running]
+    tests/soak/nth_call.py [--calls N] [--singles N] [--seed S] [--only pwrite64,fdatasync] [--phase running]
 
 Each run begins with the same data directory, fails one call of each thread with EIO (writes also with ENOSPC) while
 the broker starts or while it works, and then asks from outside whether what it said is true (RELIABILITY.md,
@@ -34,17 +34,19 @@ CALLS = ("pwrite64", "fdatasync", "fsync", "openat", "rename", "unlink", "ftrunc
 PHASES = ("running", "starting")
 SINGLES, BATCH, BEFORE = 10, 5, 20
 AT_ONCE = 2
-LAST_OFFSET = 80
+# Higher than strace can count to: it strikes nothing, and the trace tells every call.
+NEVER = 65535
 
 
-def paths(data):
+def paths(data, singles):
     """Everything below the data directory that may be touched; strace knows no patterns."""
+    last_offset = 60 + 2 * singles
     names = ["", "stentor.lock", "keys", "keys/secrets.key", "views", "views/segments", "views/receipts",
              "views/receipts/db", "views/receipts/conf", "quarantine"]
     for log in ("events", "ledger"):
-        segments = [f"{offset:020}.seg" for offset in range(LAST_OFFSET)]
+        segments = [f"{offset:020}.seg" for offset in range(last_offset)]
         names += [log, *(f"{log}/{name}" for name in ("next.tmp", "durable.meta", "durable.meta.tmp", *segments))]
-    names += [f"views/segments/{offset:020}{end}" for offset in range(LAST_OFFSET) for end in (".sum", ".sum.tmp")]
+    names += [f"views/segments/{offset:020}{end}" for offset in range(last_offset) for end in (".sum", ".sum.tmp")]
     return [data / name for name in names]
 
 
@@ -91,8 +93,8 @@ class Oracle:
 class Client:
     """The workload. Every refusal must be a problem; a connection that breaks off, an end of the process, is none."""
 
-    def __init__(self, broker, oracle, session):
-        self.broker, self.oracle, self.session = broker, oracle, session
+    def __init__(self, broker, oracle, session, singles=SINGLES):
+        self.broker, self.oracle, self.session, self.singles = broker, oracle, session, singles
 
     async def ask(self, method, path, **arguments):
         """Gives status and JSON; a refusal that is no problem is a violation."""
@@ -132,7 +134,7 @@ class Client:
 
     async def listen(self, count):
         """Acknowledges so many events two by two, and waits for each word, as far as it gets."""
-        asked, events = [], []
+        asked, events, caught_up = [], [], False
         try:
             async with self.session.ws_connect(self.broker.ws, params={"subscriber": "listener"}) as socket:
                 while count:
@@ -149,7 +151,10 @@ class Client:
                         through = asked.pop(0)
                         self.oracle.hold(frame["cursor"] > through, f"the ack of {through} was confirmed as {frame}")
                         count -= 1
-                    elif frame["op"] == "caught_up" and not events and not asked:
+                    elif frame["op"] == "caught_up":
+                        caught_up = True
+                    if caught_up and not events and not asked:
+                        # Fewer than were to be published.
                         return
                     while len(asked) < 2 and events:
                         asked.append(events.pop(0))
@@ -172,12 +177,12 @@ class Client:
 
     async def all_of_it(self):
         """Publishes, reads, acknowledges, rolls, and stays until retention has had its turn."""
-        for n in range(SINGLES):
+        for n in range(self.singles):
             await self.publish([f"single-{n}"])
         await self.publish([f"batch-{n}" for n in range(BATCH)])
         if found := await self.log():
             self.oracle.check_log(*found, "with the fault")
-        await self.listen(SINGLES // 2)
+        await self.listen(self.singles // 2)
 
         async def retention_had_its_turn():
             _, text = await self.ask("GET", "/v1/events?from=earliest&limit=1")
@@ -196,8 +201,8 @@ class Client:
 class Bench:
     """The directory that every run begins with, and the runs."""
 
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
+    def __init__(self, folder, singles=SINGLES):
+        self.folder, self.singles = pathlib.Path(folder), singles
         self.template = self.folder / "template"
         self.oracle = Oracle()
 
@@ -215,11 +220,11 @@ class Bench:
         assert not self.oracle.violations, self.oracle.violations
 
     async def run(self, phase, call, error, n, ends):
-        """One run; gives how often the fault struck, and what was found untrue."""
+        """One run; gives its calls of that kind, how often the fault struck, and what was found untrue."""
         name = f"{phase}-{call}-{error}-{n}"
         data = self.folder / name
         shutil.copytree(self.template, data)
-        fault = Fault(self.folder / f"{name}.trace", call, f"error={error}:when={n}", paths(data))
+        fault = Fault(self.folder / f"{name}.trace", call, f"error={error}:when={n}", paths(data, self.singles))
         oracle = self.oracle.copy()
         broker = Broker(data, environment=SETTINGS, prefix=fault.prefix if phase == "starting" else ())
         try:
@@ -236,7 +241,7 @@ class Bench:
         hits = fault.hits()
         if not oracle.violations:
             shutil.rmtree(data)
-        return hits, [f"{name} ({hits} hits): {violation}" for violation in oracle.violations]
+        return fault.calls(), hits, [f"{name} ({hits} hits): {violation}" for violation in oracle.violations]
 
     async def _start(self, broker, oracle, phase):
         """A start may be refused for a fault, by a line that names the file."""
@@ -253,7 +258,7 @@ class Bench:
         if phase == "running":
             await asyncio.to_thread(fault.attach, broker.process.pid)
         async with http() as session:
-            await Client(broker, oracle, session).all_of_it()
+            await Client(broker, oracle, session, self.singles).all_of_it()
         alive = oracle.hold(broker.process.poll() is None, f"it ended by itself with {broker.process.poll()}")
         if alive and ends == "kill":
             broker.kill()
@@ -286,42 +291,50 @@ class Bench:
         oracle.hold(checked.returncode == 0, f"verify: {checked.stdout}{checked.stderr}")
 
 
-async def campaign(folder, *, calls, seed, only=CALLS, phases=PHASES, step=1):
+async def campaign(folder, *, calls, seed, only=CALLS, phases=PHASES, step=1, singles=SINGLES):
     """All runs, until a call of a kind is never reached; gives the summary."""
-    bench = Bench(folder)
+    bench = Bench(folder, singles)
     await bench.prepare()
     dice = random.Random(seed)
-    kinds = [(phase, call, error) for phase in phases for call in only for error in ERRORS.get(call, ("EIO",))]
+    to_try = [(phase, call, error) for phase in phases for call in only for error in ERRORS.get(call, ("EIO",))]
     places = asyncio.Semaphore(AT_ONCE)
-    struck, violations = {}, []
+    kinds, violations = {}, []
 
     async def one(phase, call, error, n, ends):
         async with places:
-            hits, found = await bench.run(phase, call, error, n, ends)
+            there, hits, found = await bench.run(phase, call, error, n, ends)
         violations.extend(found)
-        return hits
+        return there, hits
 
     async def kind(phase, call, error):
-        tried = 0
+        there, _ = await one(phase, call, error, NEVER, "stop")
+        runs, struck = 0, 0
         for n in range(1, calls + 1, step):
-            if not await one(phase, call, error, n, dice.choice(["kill", "stop"])):
+            _, hits = await one(phase, call, error, n, dice.choice(["kill", "stop"]))
+            if not hits:
                 break
-            tried += 1
-        struck[f"{phase} {call} {error}"] = tried
+            runs, struck = runs + 1, struck + hits
+        told = kinds[f"{phase} {call} {error}"] = {"calls": there, "runs": runs, "struck": struck}
+        print(phase, call, error, told, f"{len(violations)} violations", file=sys.stderr, flush=True)
 
-    waiting = iter(kinds)
+    waiting = iter(to_try)
 
     async def hand():
         for each in waiting:
             await kind(*each)
 
     await asyncio.gather(*(hand() for _ in range(AT_ONCE)))
-    return {"seed": seed, "runs": sum(struck.values()), "struck": struck, "violations": violations}
+    # Each kind of call once, whatever errors it is given.
+    workload = {kind.rsplit(" ", 1)[0]: told["calls"] for kind, told in kinds.items()}
+    return {"seed": seed, "calls": sum(workload.values()), "runs": sum(told["runs"] for told in kinds.values()),
+            "struck": sum(told["struck"] for told in kinds.values()), "kinds": kinds,
+            "violations": violations}
 
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--calls", type=int, default=1000, help="at most so many n for each kind of call")
+    options.add_argument("--singles", type=int, default=SINGLES, help="events published one by one; half are acknowledged")
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     options.add_argument("--only", default=",".join(CALLS), help="system calls, with commas between them")
     options.add_argument("--phase", choices=PHASES, help="only while it starts, or only while it works")
@@ -330,7 +343,7 @@ def main():
     folder = given.keep or tempfile.mkdtemp(prefix="stentor-nth-call-")
     os.makedirs(folder, exist_ok=True)
     summary = asyncio.run(campaign(folder, calls=given.calls, seed=given.seed, only=given.only.split(","),
-                                   phases=[given.phase] if given.phase else PHASES))
+                                   phases=[given.phase] if given.phase else PHASES, singles=given.singles))
     print(json.dumps(summary, indent=1))
     if not given.keep:
         shutil.rmtree(folder)
