@@ -24,7 +24,7 @@ pub(super) fn run(command: Config) -> Outcome {
 fn effective(arguments: ConfigArguments) -> Result<(Effective, Option<super::args::OutputKind>), super::exit::Fault> {
     let layers = serve::layers(arguments.serve);
     for name in layers.strangers() {
-        anstream::eprintln!("stentor: {name} is in the environment, and is no key");
+        output::say(format_args!("{name} is in the environment, and is no key"));
     }
     let effective = layers.effective().map_err(|faults| Exit::Usage.because(faults.to_string()))?;
     Ok((effective, arguments.output))

@@ -41,7 +41,8 @@ pub fn main() -> ExitCode {
             // Help and version are answers, not faults.
             let printed = error.print();
             let code = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-            return if printed.is_ok() { code.into() } else { Exit::Failed.into() };
+            // A fault stays what it is where it cannot be said; an answer that nobody gets is one.
+            return if printed.is_ok() || error.use_stderr() { code.into() } else { Exit::Failed.into() };
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -58,7 +59,7 @@ pub fn main() -> ExitCode {
         Ok(()) => Exit::Done.into(),
         Err(fault) => {
             if !fault.message.is_empty() {
-                anstream::eprintln!("stentor: {}", fault.message);
+                output::say(&fault.message);
             }
             fault.exit.into()
         }

@@ -24,6 +24,12 @@ pub(super) fn bytes(text: &[u8]) -> Outcome {
     Ok(out.flush()?)
 }
 
+/// Says one line to people, on stderr. Where that cannot be written (a full disk, nobody at the other end) the command
+/// goes on all the same, and ends with the status that it would have had.
+pub(super) fn say(text: impl std::fmt::Display) {
+    let _nobody_is_there = writeln!(std::io::stderr(), "stentor: {text}").is_err();
+}
+
 /// Prints objects: as a table of these columns, or one a line.
 pub(super) fn objects(asked: Option<OutputKind>, columns: &[&str], rows: &[Value]) -> Outcome {
     if !for_people(asked) {

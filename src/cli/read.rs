@@ -26,7 +26,7 @@ pub(super) async fn run(read: Read) -> Outcome {
         }
         let page: Page = client.parsed(client.request(reqwest::Method::GET, &["v1", "events"]).query(&query)).await?;
         if let Some(gap) = &page.gap {
-            anstream::eprintln!("stentor: a gap, no longer kept: {gap}");
+            output::say(format_args!("a gap, no longer kept: {gap}"));
         }
         for event in &page.events {
             // In a pipe each byte of a payload stays as it was published.

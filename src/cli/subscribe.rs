@@ -47,8 +47,8 @@ pub(super) async fn run(subscribe: Subscribe) -> Outcome {
                     return listening.leave().await.map_err(Into::into);
                 }
             }
-            Heard::Gap { from, to } => anstream::eprintln!("stentor: events from {from} to {to} are no longer kept"),
-            Heard::Reconnecting { reason } => anstream::eprintln!("stentor: {reason}; coming back"),
+            Heard::Gap { from, to } => output::say(format_args!("events from {from} to {to} are no longer kept")),
+            Heard::Reconnecting { reason } => output::say(format_args!("{reason}; coming back")),
             Heard::Subscribed { .. } | Heard::CaughtUp { .. } => {}
         }
     }
@@ -88,10 +88,10 @@ impl Order {
 /// A durable subscriber gets the event again; nobody else remembers it, so that it is said.
 async fn failed(name: &Option<String>, listening: &mut Listening, offset: u64) {
     if name.is_some() {
-        anstream::eprintln!("stentor: the command failed on offset {offset}; it comes again in 5 s");
+        output::say(format_args!("the command failed on offset {offset}; it comes again in 5 s"));
         listening.nack(offset, "5s").await;
     } else {
-        anstream::eprintln!("stentor: the command failed on offset {offset}; with --as it would come again");
+        output::say(format_args!("the command failed on offset {offset}; with --as it would come again"));
     }
 }
 

@@ -1,8 +1,10 @@
 """The command line: results on stdout as NDJSON in a pipe, and the exit status that PROTOCOL.md section 11 gives."""
 
 import json
+import os
+import subprocess
 
-from harness import stentor
+from harness import BINARY, stentor
 
 
 def lines(done):
@@ -60,3 +62,12 @@ def test_an_export_is_whole_from_a_broker_and_from_its_folder_and_verify_finds_w
     found = lines(run(broker, "verify", one, status=1))
     assert "last line is missing" in found[0]["detail"]
     run(broker, "verify", tmp_path / "nothing", status=3)
+
+
+def test_who_cannot_be_told_why_still_gets_the_exit_status(tmp_path):
+    # What the disk refuses is often the log too: `stentor serve 2>stentor.log` beside a full data directory.
+    for arguments, status in ((["frobnicate"], 2), (["read"], 1), (["verify", tmp_path / "none"], 3)):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([BINARY, *map(str, arguments)], stderr=full, stdout=subprocess.PIPE, timeout=60,
+                                  env={**os.environ, "STENTOR_URL": "http://127.0.0.1:9"})
+        assert done.returncode == status, arguments
