@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use stentor::engine::{Engine, Local, LocalOptions};
 use stentor::fs::{Choices, Fault, Fs, MemoryFs};
+use stentor::log::Fill;
 use stentor::model::SubscriberId;
 use tokio::runtime::Runtime;
 
@@ -70,9 +71,9 @@ fn turned_bits_and_wrong_reads_are_told_and_nothing_wrong_is_delivered() {
     let seed = number("STENTOR_SEED", 20_261_123);
     println!("seed {seed}");
     let (runtime, rot, mut draw) = (runtime(), Rot::default(), Choices::seeded(seed));
-    let mut base = Base::first(&runtime);
+    let mut base = Base::first(&runtime, Fill::AtOnce);
     for step in [Step::Batch, Step::Ack, Step::Publish, Step::Batch, Step::Ack, Step::Retire, Step::Batch] {
-        base = base.after(&runtime, step);
+        base = base.after(&runtime, step).at_rest(&runtime);
         for n in 0..150 {
             let story = || format!("seed {seed}, try {n}");
             rot.turn_a_bit(&runtime, &base, &mut draw, &story);
@@ -93,13 +94,13 @@ fn what_a_killed_process_left_in_the_page_cache_is_made_durable_before_anything_
     let runtime = runtime();
     let tries = Tries::new(20_261_122, 256, u64::MAX);
     let mut kills = 0;
-    let mut base = Base::first(&runtime);
+    let mut base = Base::first(&runtime, Fill::AtOnce);
     // Long enough that both logs roll.
     for step in [Step::Publish, Step::Ack, Step::Batch, Step::Ack, Step::Publish, Step::Batch, Step::Publish] {
         for call in 0.. {
             let Some((fs, oracle)) = base.crash(&runtime, step, call) else { break };
             // SIGKILL: what was written is there for the next process, synced or not.
-            let mut run = Base { fs, oracle, count: base.count + 3 }.run();
+            let mut run = base.found(fs, oracle).run();
             let story = || format!("killed at call {call} of {step:?}, restarted, power off");
             assert!(run.start(&runtime), "{}: a kill was refused", story());
             // What the new process shows is shown for good.
@@ -125,7 +126,7 @@ fn evidence_that_a_killed_process_left_in_the_page_cache_is_not_the_only_one() {
     // Found by the simulator (seed 1): a process was killed behind a write of durable.meta that was not synced. The
     // next one took that slot for the safe one, wrote the other, and a power cut took both: the start refused.
     let runtime = runtime();
-    let base = Base::first(&runtime).after(&runtime, Step::Ack).after(&runtime, Step::Seek);
+    let base = Base::first(&runtime, Fill::AtOnce).after(&runtime, Step::Ack).after(&runtime, Step::Seek);
     let tries = Tries::new(1, 512, u64::MAX);
     for call in 0.. {
         let Some((fs, oracle)) = base.crash(&runtime, Step::Batch, call) else { break };
@@ -148,7 +149,7 @@ fn a_disk_that_mangles_every_byte_shows_that_nobody_goes_round_the_seam() {
     let runtime = runtime();
     let plain = MemoryFs::new();
     let mangled: Arc<dyn Fs> = Arc::new(stentor::fs::MangleFs(plain.clone()));
-    let options = LocalOptions { event_segment_bytes: 4096, fill_ahead: false, ..LocalOptions::new("data") };
+    let options = LocalOptions { event_segment_bytes: 4096, fill: Fill::Never, ..LocalOptions::new("data") };
     let opened = Local::open(Arc::clone(&mangled), &options).unwrap();
     let secret = "a payload that nobody may find on the disk";
     for n in 0..20 {

@@ -13,6 +13,7 @@ use stentor::deliver::{ConnectorInput, Delivery, Ending, Registry, RegistryParts
 use stentor::engine::{Engine, Local, LocalOptions};
 use stentor::fs::{Fault, MemoryFs};
 use stentor::ledger::{Entry, FailedAttempt, Via};
+use stentor::log::Fill;
 use stentor::model::{ConnectorSettings, Filter, GiveUp, Kind, Name, Offset, Place, SubscriberSettings};
 use stentor::notify::Hub;
 use support::{options, publish};
@@ -141,7 +142,7 @@ async fn a_caller_who_goes_away_leaves_nothing_half_done() {
     // The story: a client was cut off while its PUT waited for the ledger; the subscriber was in the ledger,
     // and nowhere else until the next start.
     let fs = MemoryFs::new();
-    let options = LocalOptions { fill_ahead: true, ..options() };
+    let options = LocalOptions { fill: Fill::Ahead, ..options() };
     let engine = Arc::new(Local::open(Arc::new(fs), &options).unwrap().engine);
     let registry = registry(&engine);
     let mut told = engine.follow_ledger();

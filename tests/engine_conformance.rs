@@ -5,6 +5,7 @@ use std::sync::Arc;
 use stentor::engine::{AppendError, Budget, Engine, Local, LocalOptions, Memory, Placed};
 use stentor::fs::MemoryFs;
 use stentor::ledger::{Entry, Target};
+use stentor::log::Fill;
 use stentor::model::{EventId, Filter, Headers, Name, NewEvent, Offset, Span, SubscriberSettings};
 
 /// Runs a promise against each engine.
@@ -14,7 +15,7 @@ async fn each<F: AsyncFn(Arc<dyn Engine>)>(promise: F) {
         let options = LocalOptions {
             event_segment_bytes: segment,
             ledger_segment_bytes: 4_096,
-            fill_ahead: false,
+            fill: Fill::Never,
             ..LocalOptions::new("data")
         };
         let opened = Local::open(Arc::new(MemoryFs::new()), &options).expect("an empty disk opens");
@@ -90,7 +91,7 @@ async fn lines_are_the_events_as_json() {
 async fn lines_that_are_written_from_the_disk_are_those_of_its_events() {
     for segment in [4_096, 1 << 20] {
         let disk = Arc::new(MemoryFs::new());
-        let options = LocalOptions { event_segment_bytes: segment, fill_ahead: false, ..LocalOptions::new("data") };
+        let options = LocalOptions { event_segment_bytes: segment, fill: Fill::Never, ..LocalOptions::new("data") };
         let before = Local::open(disk.clone(), &options).unwrap().engine;
         forty(&before).await;
         before.close();

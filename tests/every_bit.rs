@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stentor::engine::{Budget, Engine, Local, LocalOptions};
 use stentor::fs::{Fs, MemoryFs};
-use stentor::log::{LogKind, Recover, verify};
+use stentor::log::{Fill, LogKind, Recover, verify};
 use stentor::model::{EventId, Filter, Headers, NewEvent, Offset, Span};
 use support::{bytes_of, forget_views, read_events, segments};
 use tokio::runtime::Runtime;
@@ -21,7 +21,7 @@ fn filled(runtime: &Runtime, bytes: usize) -> (MemoryFs, Vec<Vec<u8>>) {
     let fs = MemoryFs::new();
     let options = LocalOptions {
         event_segment_bytes: (bytes as u64 / 3).max(4096),
-        fill_ahead: false,
+        fill: Fill::Never,
         ..LocalOptions::new("data")
     };
     let engine = Local::open(Arc::new(fs.clone()), &options).unwrap().engine;

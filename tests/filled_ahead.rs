@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stentor::engine::{Engine, Local, LocalOptions};
 use stentor::fs::{File, Fs, MemoryFs, Open};
-use stentor::log::Recover;
+use stentor::log::{Fill, Recover};
 use support::{event, open_on, options, read_all};
 
 /// What the filler of one log has come to.
@@ -135,7 +135,7 @@ impl File for SlowFile {
 #[tokio::test]
 async fn a_segment_that_is_still_being_filled_is_nobody_elses() {
     let slow = Slow::new("data/events");
-    let options = LocalOptions { fill_ahead: true, ..options() };
+    let options = LocalOptions { fill: Fill::Ahead, ..options() };
     let engine = Local::open(Arc::new(slow.clone()), &options).unwrap().engine;
     let waiting = slow.clone();
     tokio::task::spawn_blocking(move || waiting.second_attempt()).await.unwrap();

@@ -7,7 +7,7 @@ use stentor::broker::{Broker, Options, Report, verify_export};
 use stentor::engine::{Budget, Engine, Local, LocalOptions};
 use stentor::fs::{Fs, MemoryFs};
 use stentor::ledger::{Entry, SentSpan, State, Target, Via};
-use stentor::log::Recover;
+use stentor::log::{Fill, Recover};
 use stentor::model::{
     EventId, Filter, Headers, Name, NewEvent, Offset, Span, SubscriberId, SubscriberSettings, Timestamp,
 };
@@ -80,7 +80,7 @@ fn options(recover: Recover) -> LocalOptions {
     LocalOptions {
         event_segment_bytes: 4096,
         ledger_segment_bytes: 4096,
-        fill_ahead: false,
+        fill: Fill::Never,
         recover,
         ..LocalOptions::new("data")
     }

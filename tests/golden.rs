@@ -13,6 +13,7 @@ use stentor::clock::{Clock, Random};
 use stentor::engine::{Engine, Local, LocalOptions, RetentionLimits};
 use stentor::fs::MemoryFs;
 use stentor::ledger::{ConnectorSecrets, Entry, Recorded, SentSpan, SigningSecret, State, Target, Vault, Via};
+use stentor::log::Fill;
 use stentor::model::{
     ConnectorSettings, EventId, Filter, GiveUp, Headers, Name, NewEvent, Offset, Span, SubscriberId,
     SubscriberSettings, Timestamp,
@@ -181,7 +182,7 @@ fn written(runtime: &Runtime) -> (MemoryFs, Local) {
     let options = LocalOptions {
         event_segment_bytes: 4096,
         ledger_segment_bytes: 4096,
-        fill_ahead: false,
+        fill: Fill::Never,
         clock: Clock::Manual(Arc::new(AtomicU64::new(NOW.0))),
         random: Arc::new(Random::seeded(42)),
         ..LocalOptions::new("data")

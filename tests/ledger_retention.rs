@@ -11,6 +11,7 @@ use stentor::deliver::Delivery;
 use stentor::engine::{Engine, Local, LocalOptions, RetentionLimits};
 use stentor::fs::{Choices, Fault, Fs, MemoryFs};
 use stentor::ledger::{Entry, SentSpan, State, Target, Via};
+use stentor::log::Fill;
 use stentor::model::{
     EventId, Filter, Headers, Kind, Name, NewEvent, Offset, Place, Span, SubscriberId, SubscriberSettings, Timestamp,
 };
@@ -19,7 +20,7 @@ const KEEP_A_DAY: RetentionLimits =
     RetentionLimits { max_age: None, max_bytes: None, receipts: Some(Duration::from_secs(86_400)) };
 
 fn open(fs: &MemoryFs) -> Result<Local, String> {
-    let options = LocalOptions { ledger_segment_bytes: 4096, fill_ahead: false, ..LocalOptions::new("data") };
+    let options = LocalOptions { ledger_segment_bytes: 4096, fill: Fill::Never, ..LocalOptions::new("data") };
     Local::open(Arc::new(fs.clone()), &options).map(|opened| opened.engine).map_err(|error| error.to_string())
 }
 

@@ -13,7 +13,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 use stentor::clock::Clock;
 use stentor::fs::{Choices, MemoryFs};
-use stentor::log::{Committed, Hook, Log, LogKind, LogOptions, RecordKind, Ticket, recover};
+use stentor::log::{Committed, Fill, Hook, Log, LogKind, LogOptions, RecordKind, Ticket, recover};
 use stentor::model::{Event, EventId, Filter, Headers, NewEvent, Offset, Timestamp};
 use stentor::notify::{Handed, Hub};
 use tokio::sync::{Notify, watch};
@@ -32,7 +32,7 @@ fn at_wake(look: impl Fn() + Send + Sync + 'static) -> Waker {
 }
 
 fn options() -> LogOptions {
-    LogOptions { fill_ahead: false, ..LogOptions::new(Path::new("data"), LogKind::Events, [0; 16]) }
+    LogOptions { fill: Fill::Never, ..LogOptions::new(Path::new("data"), LogKind::Events, [0; 16]) }
 }
 
 /// What the log ends at for whoever starts on this disk after a power cut that took everything unsynced.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use stentor::clock::Clock;
 use stentor::engine::{AppendError, Engine, Local, LocalOptions, Placed, RetentionLimits};
 use stentor::fs::{Fault, MemoryFs};
+use stentor::log::Fill;
 use stentor::model::{EventId, Headers, NewEvent, Offset, Timestamp};
 
 const DAY: u64 = 86_400_000_000;
@@ -27,7 +28,7 @@ impl Disk {
 
     fn open(&self) -> Local {
         let clock = Clock::Manual(Arc::clone(&self.now));
-        let options = LocalOptions { event_segment_bytes: 4096, fill_ahead: false, clock, ..LocalOptions::new("data") };
+        let options = LocalOptions { event_segment_bytes: 4096, fill: Fill::Never, clock, ..LocalOptions::new("data") };
         Local::open(Arc::new(self.fs.clone()), &options).unwrap().engine
     }
 

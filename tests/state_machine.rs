@@ -26,6 +26,7 @@ use stentor::deliver::{AckRefused, Delivery, Ending, Registry, RegistryParts, Se
 use stentor::engine::{Budget, Engine, EngineError, Local, LocalOptions, RetentionLimits};
 use stentor::fs::{Choices, MemoryFs};
 use stentor::ledger::{Entry, Via};
+use stentor::log::Fill;
 use stentor::model::{
     Event, EventId, Filter, Headers, Kind, Name, NewEvent, Offset, Place, Span, Spans, SubscriberSettings, Timestamp,
 };
@@ -259,7 +260,7 @@ impl World {
         let options = LocalOptions {
             event_segment_bytes: 4096,
             ledger_segment_bytes: 4096,
-            fill_ahead: false,
+            fill: Fill::Never,
             clock: Clock::Manual(Arc::clone(clock)),
             random: Arc::clone(random),
             ..LocalOptions::new("data")

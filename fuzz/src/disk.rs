@@ -5,7 +5,7 @@ use crate::format::u64_at;
 use memchr::memmem;
 use std::path::{Path, PathBuf};
 use stentor::fs::MemoryFs;
-use stentor::log::{LogKind, LogOptions};
+use stentor::log::{Fill, LogKind, LogOptions};
 
 /// Stands between two files.
 pub const SEPARATOR: &[u8; 8] = b"\n--file\n";
@@ -64,7 +64,7 @@ pub fn disk(data: &[u8]) -> (MemoryFs, LogKind) {
 
 /// How a log on such a disk is opened.
 pub fn options(kind: LogKind) -> LogOptions {
-    LogOptions { fill_ahead: false, segment_bytes: 4096, ..LogOptions::new(Path::new("data"), kind, [3; 16]) }
+    LogOptions { fill: Fill::Never, segment_bytes: 4096, ..LogOptions::new(Path::new("data"), kind, [3; 16]) }
 }
 
 /// The files of a log's directory that hold records.

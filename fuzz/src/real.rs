@@ -8,7 +8,7 @@ use stentor::clock::{Clock, Random};
 use stentor::engine::{Engine, Local, LocalOptions, RetentionLimits};
 use stentor::fs::MemoryFs;
 use stentor::ledger::{SentSpan, Entry, Target, Via};
-use stentor::log::Recover;
+use stentor::log::{Fill, Recover};
 use stentor::model::{
     EventId, Filter, Headers, Name, NewEvent, Offset, Span, SubscriberId, SubscriberSettings, Timestamp,
 };
@@ -19,7 +19,7 @@ pub fn options() -> LocalOptions {
     LocalOptions {
         event_segment_bytes: 4096,
         ledger_segment_bytes: 4096,
-        fill_ahead: false,
+        fill: Fill::Never,
         recover: Recover::Refuse,
         clock: Clock::Manual(Arc::new(AtomicU64::new(1_795_297_593_123_456))),
         random: Arc::new(Random::seeded(7)),

@@ -19,6 +19,17 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// How often a full disk is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// When a segment's file gets the zeros that its records are written over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// Before it is wanted, on a thread of its own.
+    Ahead,
+    /// When it is wanted, by who wants it: where no thread may be about, as in a simulation.
+    AtOnce,
+    /// Not at all: it grows.
+    Never,
+}
+
 /// Whose `next.tmp` is. There is one name, and whoever opens it for writing has the file that will be a segment: the
 /// filler while it fills, the writer from [`Ahead::take`] to [`Ahead::taken`], never both.
 enum Slot {
@@ -45,15 +56,18 @@ struct Shared {
 pub(crate) struct Ahead {
     fs: Arc<dyn Fs>,
     path: PathBuf,
+    /// Zeros that a segment gets when it is wanted.
+    at_once: u64,
     filler: Option<(Arc<Shared>, JoinHandle<()>)>,
 }
 
 impl Ahead {
-    /// Begins to fill at once where `fill` says so; otherwise segments are made when they are needed.
-    pub(crate) fn new(fs: Arc<dyn Fs>, dir: &Path, bytes: u64, fill: bool) -> io::Result<Self> {
+    /// Begins to fill where that is to be done ahead.
+    pub(crate) fn new(fs: Arc<dyn Fs>, dir: &Path, bytes: u64, fill: Fill) -> io::Result<Self> {
         let path = dir.join(names::NEXT);
-        let mut ahead = Self { fs, path, filler: None };
-        if fill {
+        let at_once = if fill == Fill::AtOnce { bytes } else { 0 };
+        let mut ahead = Self { fs, path, at_once, filler: None };
+        if fill == Fill::Ahead {
             let shared = Arc::new(Shared { slot: Mutex::new(Slot::Filling), changed: Condvar::new() });
             let (fs, path, theirs) = (Arc::clone(&ahead.fs), ahead.path.clone(), Arc::clone(&shared));
             let thread = std::thread::Builder::new()
@@ -70,7 +84,9 @@ impl Ahead {
     /// # Errors
     /// Where it could not be filled; a full disk among them.
     pub(crate) fn take(&self) -> io::Result<Arc<dyn File>> {
-        let Some((shared, _)) = &self.filler else { return self.fs.open(&self.path, Open::Create) };
+        let Some((shared, _)) = &self.filler else {
+            return fill_or_empty(&*self.fs, &self.path, self.at_once, &mut || true);
+        };
         let mut slot = shared.slot.lock();
         let file = loop {
             match &*slot {
@@ -120,16 +136,18 @@ impl Drop for Ahead {
 }
 
 fn run(fs: &dyn Fs, path: &Path, bytes: u64, shared: &Shared) {
+    let mut goes_on = || {
+        let mut slot = shared.slot.lock();
+        if !matches!(*slot, Slot::Stopped) {
+            // The wait ends early when the writer stops.
+            shared.changed.wait_for(&mut slot, PAUSE);
+        }
+        !matches!(*slot, Slot::Stopped)
+    };
     loop {
-        let filled = fill(fs, path, bytes, shared);
+        let filled = fill_or_empty(fs, path, bytes, &mut goes_on);
         if let Err(error) = &filled {
             tracing::warn!(path = %path.display(), %error, "the next segment cannot be filled ahead");
-            // Half a file would keep the last of the space from everyone else.
-            if fs::is_full(error)
-                && let Err(error) = fs.open(path, Open::Write).and_then(|file| file.truncate(0))
-            {
-                tracing::warn!(path = %path.display(), %error, "the half-filled segment cannot be emptied");
-            }
         }
         let mut slot = shared.slot.lock();
         if matches!(*slot, Slot::Stopped) {
@@ -153,21 +171,29 @@ fn run(fs: &dyn Fs, path: &Path, bytes: u64, shared: &Shared) {
     }
 }
 
-fn fill(fs: &dyn Fs, path: &Path, bytes: u64, shared: &Shared) -> io::Result<Arc<dyn File>> {
+/// Half a file would keep the last of a full disk's space from everyone else.
+fn fill_or_empty(fs: &dyn Fs, path: &Path, bytes: u64, goes_on: &mut dyn FnMut() -> bool) -> io::Result<Arc<dyn File>> {
+    fill(fs, path, bytes, goes_on).inspect_err(|error| {
+        if fs::is_full(error)
+            && let Err(error) = fs.open(path, Open::Write).and_then(|file| file.truncate(0))
+        {
+            tracing::warn!(path = %path.display(), %error, "the half-filled segment cannot be emptied");
+        }
+    })
+}
+
+fn fill(fs: &dyn Fs, path: &Path, bytes: u64, goes_on: &mut dyn FnMut() -> bool) -> io::Result<Arc<dyn File>> {
     let file = fs.open(path, Open::Create)?;
-    let zeros = vec![0; CHUNK];
+    let zeros = vec![0; CHUNK.min(usize::try_from(bytes).unwrap_or(CHUNK))];
     let mut at = 0;
     while at < bytes {
         let len = CHUNK.min(usize::try_from(bytes - at).unwrap_or(CHUNK));
         file.write_at(zeros.get(..len).unwrap_or_default(), at)?;
         file.sync()?;
         at += len as u64;
-        let mut slot = shared.slot.lock();
-        if matches!(*slot, Slot::Stopped) {
+        if !goes_on() {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        // The wait ends early when the writer stops.
-        shared.changed.wait_for(&mut slot, PAUSE);
     }
     Ok(file)
 }

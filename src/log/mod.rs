@@ -36,6 +36,7 @@ mod ticket;
 mod verify;
 mod writer;
 
+pub use ahead::Fill;
 pub use branches::branches;
 pub use commit::{Committed, Filling, Hook, Log};
 pub use error::{Damage, Failure, LogError};
@@ -113,8 +114,8 @@ pub struct LogOptions {
     pub segment_bytes: u64,
     /// What to do with damage.
     pub recover: Recover,
-    /// Whether the next segment is filled ahead on a thread of its own.
-    pub fill_ahead: bool,
+    /// When the next segment is filled.
+    pub fill: Fill,
     /// How often the evidence of the end is synced while the log is open.
     pub evidence_every: Duration,
     /// The lowest offset that must still be there. Where nothing is said it is the oldest that is there, and
@@ -138,7 +139,7 @@ impl LogOptions {
                 LogKind::Ledger => limits::LEDGER_SEGMENT_BYTES,
             },
             recover: Recover::Refuse,
-            fill_ahead: true,
+            fill: Fill::Ahead,
             evidence_every: Duration::from_secs(1),
             start: None,
             proven: Offset::ZERO,

@@ -93,7 +93,7 @@ impl Writer {
     pub fn new(recovered: Recovered, nonces: Nonces) -> Result<Self, LogError> {
         let Recovered { fs, options, segments, meta, active, .. } = recovered;
         let meta = meta.expect("a log that is written to was recovered for writing");
-        let ahead = Ahead::new(Arc::clone(&fs), &options.dir, options.segment_bytes, options.fill_ahead)
+        let ahead = Ahead::new(Arc::clone(&fs), &options.dir, options.segment_bytes, options.fill)
             .map_err(LogError::io(&options.dir))?;
         let active = active.and_then(|scanned| {
             let segment = segments.list().pop()?;

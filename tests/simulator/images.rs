@@ -2,9 +2,12 @@
 
 use super::chains::Chains;
 use super::oracle::Oracle;
-use super::workload::{Base, STEPS, Step};
-use std::cell::Cell;
+use super::workload::{Base, Run, STEPS, Step};
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use stentor::fs::{Choices, Fault, MemoryFs};
+use stentor::log::Fill;
 use tokio::runtime::Runtime;
 
 /// Versions of a disk that are drawn where not all are tried.
@@ -25,7 +28,13 @@ pub(crate) struct Tries {
     pub(crate) part: (u64, u64),
     /// Called after each state; says whether there is time for more.
     pub(crate) goes_on: Box<dyn Fn(&Tries) -> bool>,
+    /// When segments get their zeros.
+    pub(crate) fill: Fill,
+    /// Versions of disks at crash points.
     pub(crate) states: Cell<u64>,
+    /// Those that differ, each with what was promised there. A call that changes nothing leaves the disk as the call
+    /// before left it: each is tried once.
+    seen: RefCell<HashSet<u64>>,
     pub(crate) points: Cell<u64>,
     /// Crash points of which not every version was tried.
     pub(crate) not_all: Cell<u64>,
@@ -43,11 +52,18 @@ impl Tries {
             chains: None,
             part: (0, 1),
             goes_on: Box::new(|_| true),
+            fill: Fill::AtOnce,
             states: zero(),
+            seen: RefCell::default(),
             points: zero(),
             not_all: zero(),
             trace: zero(),
         }
+    }
+
+    /// Versions of disks that were tried, each once.
+    pub(crate) fn different(&self) -> u64 {
+        self.seen.borrow().len() as u64
     }
 
     fn is_over(&self) -> bool {
@@ -76,11 +92,16 @@ impl Tries {
     /// Tries one version.
     fn image(&self, runtime: &Runtime, disk: &MemoryFs, oracle: &Oracle, story: &dyn Fn() -> String) {
         add(&self.states, 1);
+        let mut digest = DefaultHasher::new();
+        (disk.files(), oracle).hash(&mut digest);
+        if !self.seen.borrow_mut().insert(digest.finish()) {
+            return;
+        }
         if let Some(chains) = &self.chains {
-            chains.crash_recovery(runtime, disk, oracle, self.states.get(), story);
+            chains.crash_recovery(runtime, disk, oracle, self.different(), story);
         }
         oracle.check(runtime, disk, story);
-        if self.states.get().is_multiple_of(REPEATS_EVERY) {
+        if self.different().is_multiple_of(REPEATS_EVERY) {
             oracle.check_repeats(runtime, disk, story);
         }
     }
@@ -90,7 +111,7 @@ impl Tries {
         for call in 0.. {
             let fs = MemoryFs::new();
             fs.set_fault(Fault { fail_call: Some(call), keep_failing: true, ..Fault::default() });
-            let mut run = super::workload::Run { fs: fs.clone(), engine: None, oracle: Oracle::default(), count: 0 };
+            let mut run = Run::on(fs.clone(), Oracle::default(), self.fill);
             run.start(runtime);
             run.engine = None;
             self.images(runtime, &fs, &run.oracle, &|| format!("first start, call {call}"));
@@ -107,7 +128,7 @@ impl Tries {
         if self.part.0 == 0 {
             self.first_start(runtime);
         }
-        self.beyond(runtime, &Base::first(runtime), &mut Vec::new(), longest)
+        self.beyond(runtime, &Base::first(runtime, self.fill), &mut Vec::new(), longest)
     }
 
     /// Depth first, so that only the disks of one workload's steps are held at a time.
@@ -149,13 +170,16 @@ impl Tries {
         let mut draw = Choices::seeded(self.seed);
         while !self.is_over() {
             let steps: Vec<Step> = (0..7 + draw.pick(14)).map(|_| STEPS[draw.pick(STEPS.len())]).collect();
-            let mut base = Base::first(runtime);
+            let fill = if draw.pick(4) == 0 { Fill::Never } else { Fill::AtOnce };
+            let mut base = Base::first(runtime, fill);
             for (n, step) in steps.iter().enumerate() {
                 // Crashes all along the way: each step gets its share.
                 let call = draw.pick(24) as u64;
                 if let Some((fs, oracle)) = base.crash(runtime, *step, call) {
                     let done = &steps[..=n];
-                    self.images(runtime, &fs, &oracle, &|| format!("{done:?}, power off at call {call} of the last"));
+                    self.images(runtime, &fs, &oracle, &|| {
+                        format!("{done:?}, power off at call {call} of the last, zeros {fill:?}")
+                    });
                 }
                 base = base.after(runtime, *step);
             }

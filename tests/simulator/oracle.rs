@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use super::workload::open;
 
 /// What was promised, and what may be there besides.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub(crate) struct Oracle {
     /// Payloads of acknowledged events, by offset.
     pub(crate) acknowledged: Vec<String>,

@@ -23,7 +23,7 @@ use std::cell::Cell;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use stentor::fs::Choices;
-use stentor::log::branches;
+use stentor::log::{Fill, branches};
 use tokio::runtime::Runtime;
 
 struct Asked {
@@ -137,12 +137,13 @@ fn tell(tries: &Tries, began: Instant) {
     let chains = tries.chains.as_ref().unwrap();
     let [once, twice, thrice] = chains.interrupted.each_ref().map(Cell::get);
     println!(
-        "after {:>6} s: {} crash points ({} not in all their versions), {} crash states; {} recovery chains, starts \
+        "after {:>6} s: {} crash points ({} not in all their versions), {} crash states, {} of them different; {} recovery chains, starts \
          interrupted at depth 1, 2, 3: {once} {twice} {thrice}",
         began.elapsed().as_secs(),
         tries.points.get(),
         tries.not_all.get(),
         tries.states.get(),
+        tries.different(),
         chains.tried.get(),
     );
 }
@@ -150,12 +151,12 @@ fn tell(tries: &Tries, began: Instant) {
 fn rot(runtime: &Runtime, seed: u64, tries: u64) -> Rot {
     let rot = Rot::default();
     let mut draw = Choices::seeded(seed);
-    let mut base = Base::first(runtime);
+    let mut base = Base::first(runtime, Fill::AtOnce);
     while rot.tried.get() < tries {
         if draw.pick(40) == 0 || base.count > 60 {
-            base = Base::first(runtime);
+            base = Base::first(runtime, if draw.pick(4) == 0 { Fill::Never } else { Fill::AtOnce });
         }
-        base = base.after(runtime, STEPS[draw.pick(STEPS.len())]);
+        base = base.after(runtime, STEPS[draw.pick(STEPS.len())]).at_rest(runtime);
         for n in 0..8 {
             let story = || format!("seed {seed}, try {n} after {} events", base.count);
             rot.turn_a_bit(runtime, &base, &mut draw, &story);

@@ -8,6 +8,7 @@ use stentor::clock::{Clock, Random};
 use stentor::engine::{Engine, EngineError, Local, LocalOptions, Opened, RetentionLimits};
 use stentor::fs::{Fault, MemoryFs};
 use stentor::ledger::{Entry, SentSpan, Target, Via};
+use stentor::log::Fill;
 use stentor::model::{Filter, Name, Offset, Span, SubscriberId, SubscriberSettings, Timestamp};
 use tokio::runtime::Runtime;
 
@@ -31,11 +32,11 @@ pub(crate) enum Step {
 pub(crate) const STEPS: [Step; 6] = [Step::Publish, Step::Batch, Step::Ack, Step::Seek, Step::Retire, Step::Restart];
 
 /// Small segments, no threads but the two that commit, nothing that depends on time or chance.
-fn options() -> LocalOptions {
+fn options(fill: Fill) -> LocalOptions {
     LocalOptions {
         event_segment_bytes: 4096,
         ledger_segment_bytes: 4096,
-        fill_ahead: false,
+        fill,
         evidence_every: Duration::from_secs(86_400),
         clock: Clock::Manual(Arc::new(AtomicU64::new(1_000_000))),
         random: Arc::new(Random::seeded(7)),
@@ -43,8 +44,13 @@ fn options() -> LocalOptions {
     }
 }
 
+/// Opens a disk to see what is on it.
 pub(crate) fn open(fs: &MemoryFs) -> Result<Opened, EngineError> {
-    Local::open(Arc::new(fs.clone()), &options())
+    open_with(fs, Fill::AtOnce)
+}
+
+fn open_with(fs: &MemoryFs, fill: Fill) -> Result<Opened, EngineError> {
+    Local::open(Arc::new(fs.clone()), &options(fill))
 }
 
 /// A disk, an engine on it while it runs, and what it promised.
@@ -54,40 +60,65 @@ pub(crate) struct Run {
     pub(crate) oracle: Oracle,
     /// Events that were tried so far: each has a payload of its own.
     pub(crate) count: usize,
+    fill: Fill,
 }
 
-/// A disk at rest, what it promised, and how many events were tried.
+/// A disk at rest, what it promised, and what the process that began there has done since: none of that is stopped in
+/// order, so that whatever it left unsynced is still in the page cache when the power fails.
 #[derive(Clone)]
 pub(crate) struct Base {
     pub(crate) fs: MemoryFs,
     pub(crate) oracle: Oracle,
+    /// How many events were tried before it.
     pub(crate) count: usize,
+    since: Vec<Step>,
+    fill: Fill,
 }
 
 impl Base {
-    /// A disk on which nothing happened but the first start.
-    pub(crate) fn first(runtime: &Runtime) -> Self {
-        let mut run = Run { fs: MemoryFs::new(), engine: None, oracle: Oracle::default(), count: 0 };
+    /// A disk on which nothing happened but the first start; its segments get their zeros thus.
+    pub(crate) fn first(runtime: &Runtime, fill: Fill) -> Self {
+        let mut run = Run::on(MemoryFs::new(), Oracle::default(), fill);
         assert!(run.start(runtime), "an empty disk opens");
         run.rest()
     }
 
-    /// A run on a copy of this disk.
-    pub(crate) fn run(&self) -> Run {
-        Run { fs: self.fs.fork(), engine: None, oracle: self.oracle.clone(), count: self.count }
+    /// This disk with these promises, on which no process runs.
+    pub(crate) fn found(&self, fs: MemoryFs, oracle: Oracle) -> Self {
+        // More than any step may have tried.
+        Self { fs, oracle, count: self.count + 3 * (self.since.len() + 1), since: Vec::new(), fill: self.fill }
     }
 
-    /// The disk and its promises after one more step that went well.
-    pub(crate) fn after(&self, runtime: &Runtime, step: Step) -> Self {
+    /// A process on a copy of this disk that has not started.
+    pub(crate) fn run(&self) -> Run {
+        Run { count: self.count, ..Run::on(self.fs.fork(), self.oracle.clone(), self.fill) }
+    }
+
+    /// A process on a copy of this disk that has done what was done since.
+    fn going(&self, runtime: &Runtime) -> Run {
         let mut run = self.run();
-        assert!(run.start(runtime) && run.step(runtime, step), "without a fault everything works: {step:?}");
-        run.rest()
+        assert!(run.start(runtime), "the disk of the steps before opens");
+        for step in &self.since {
+            assert!(run.step(runtime, *step), "without a fault everything works: {step:?} of {:?}", self.since);
+        }
+        run
+    }
+
+    /// After one more step that went well.
+    pub(crate) fn after(&self, runtime: &Runtime, step: Step) -> Self {
+        let mut after = self.clone();
+        after.since.push(step);
+        if step == Step::Restart { after.at_rest(runtime) } else { after }
+    }
+
+    /// The same with the process stopped in order.
+    pub(crate) fn at_rest(&self, runtime: &Runtime) -> Self {
+        self.going(runtime).rest()
     }
 
     /// The disk at the moment when the power fails at the `call`-th call of a step; none where it has fewer.
     pub(crate) fn crash(&self, runtime: &Runtime, step: Step, call: u64) -> Option<(MemoryFs, Oracle)> {
-        let mut run = self.run();
-        assert!(run.start(runtime), "the disk of the steps before opens");
+        let mut run = self.going(runtime);
         let at = run.fs.calls() + call;
         run.fs.set_fault(Fault { fail_call: Some(at), keep_failing: true, ..Fault::default() });
         run.step(runtime, step);
@@ -98,17 +129,22 @@ impl Base {
 }
 
 impl Run {
+    /// A process that has not started.
+    pub(crate) fn on(fs: MemoryFs, oracle: Oracle, fill: Fill) -> Self {
+        Self { fs, engine: None, oracle, count: 0, fill }
+    }
+
     /// Stops in order.
     fn rest(mut self) -> Base {
         if let Some(engine) = self.engine.take() {
             engine.close();
         }
-        Base { fs: self.fs, oracle: self.oracle, count: self.count }
+        Base { fs: self.fs, oracle: self.oracle, count: self.count, since: Vec::new(), fill: self.fill }
     }
 
     /// Opens the engine, and makes the subscriber the first time. Tells whether all of it was answered.
     pub(crate) fn start(&mut self, runtime: &Runtime) -> bool {
-        let Ok(opened) = open(&self.fs) else { return false };
+        let Ok(opened) = open_with(&self.fs, self.fill) else { return false };
         if !self.oracle.made {
             let settings = SubscriberSettings::new(Filter::parse(&["key.*"]).unwrap());
             let (name, cursor) = (Name::parse("name", "auditor").unwrap(), Offset::ZERO);

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stentor::engine::{AppendError, Budget, Engine, Local, LocalOptions, Opened};
 use stentor::fs::{Fs, MemoryFs};
-use stentor::log::Recover;
+use stentor::log::{Fill, Recover};
 use stentor::model::{Event, EventId, Filter, Headers, NewEvent, Offset, Span};
 
 pub(crate) fn options() -> LocalOptions {
     LocalOptions {
         event_segment_bytes: 4096,
         ledger_segment_bytes: 4096,
-        fill_ahead: false,
+        fill: Fill::Never,
         ..LocalOptions::new("data")
     }
 }

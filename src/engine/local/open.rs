@@ -11,7 +11,7 @@ use crate::clock::{Clock, Random};
 use crate::engine::{Engine, EngineError};
 use crate::fs::{Fs, Open, SalvageFs};
 use crate::ledger::{Entry, Ledger, State, Vault};
-use crate::log::{Cut, Damage, Failure, Log, LogError, LogKind, LogOptions, Nonces, Recover, recover};
+use crate::log::{Cut, Damage, Failure, Fill, Log, LogError, LogKind, LogOptions, Nonces, Recover, recover};
 use crate::metrics::Metrics;
 use crate::model::Offset;
 use parking_lot::Mutex;
@@ -31,8 +31,8 @@ pub struct LocalOptions {
     pub event_segment_bytes: u64,
     /// Bytes of a ledger segment.
     pub ledger_segment_bytes: u64,
-    /// Whether next segments are filled ahead.
-    pub fill_ahead: bool,
+    /// When next segments are filled.
+    pub fill: Fill,
     /// Publishes are refused while less than this is free on the disk.
     pub reserve_bytes: u64,
     /// How often the evidence of each log's end is synced.
@@ -54,7 +54,7 @@ impl LocalOptions {
             recover: Recover::Refuse,
             event_segment_bytes: crate::model::limits::EVENT_SEGMENT_BYTES,
             ledger_segment_bytes: crate::model::limits::LEDGER_SEGMENT_BYTES,
-            fill_ahead: true,
+            fill: Fill::Ahead,
             reserve_bytes: 0,
             evidence_every: Duration::from_secs(1),
             clock: Clock::Machine,
@@ -71,7 +71,7 @@ impl LocalOptions {
         LogOptions {
             segment_bytes,
             recover: self.recover,
-            fill_ahead: self.fill_ahead,
+            fill: self.fill,
             evidence_every: self.evidence_every,
             ..LogOptions::new(&self.data, kind, self.random.next_16())
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use stentor_orderings::clock::Clock;
 use stentor_orderings::fs::{Fault, MemoryFs};
 use stentor_orderings::log::{
-    Committed, Failure, Hook, Log, LogKind, LogOptions, RecordKind, Segments, Ticket, recover,
+    Committed, Failure, Fill, Hook, Log, LogKind, LogOptions, RecordKind, Segments, Ticket, recover,
 };
 use stentor_orderings::model::Offset;
 
@@ -45,7 +45,7 @@ impl Hook for Owner {
 pub(super) type Owned = Arc<Log<Owner>>;
 
 pub(super) fn options() -> LogOptions {
-    LogOptions { fill_ahead: false, ..LogOptions::new(Path::new("data"), LogKind::Events, [7; 16]) }
+    LogOptions { fill: Fill::Never, ..LogOptions::new(Path::new("data"), LogKind::Events, [7; 16]) }
 }
 
 pub(super) fn open(fs: &MemoryFs, options: LogOptions) -> (Owned, Arc<Owner>) {

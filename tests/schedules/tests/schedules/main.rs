@@ -15,6 +15,7 @@ use std::sync::Arc;
 use stentor_schedules::clock::{self, Clock, Random};
 use stentor_schedules::engine::{Local, LocalOptions};
 use stentor_schedules::fs::MemoryFs;
+use stentor_schedules::log::Fill;
 use stentor_schedules::model::{EventId, Headers, NewEvent};
 
 fn number(name: &str) -> Option<u64> {
@@ -49,7 +50,7 @@ fn open(fs: &MemoryFs) -> Arc<Local> {
     let options = LocalOptions {
         event_segment_bytes: 4096,
         ledger_segment_bytes: 4096,
-        fill_ahead: false,
+        fill: Fill::Never,
         clock: Clock::Machine,
         random: Arc::new(Random::seeded(7)),
         ..LocalOptions::new("data")
