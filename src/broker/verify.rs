@@ -100,6 +100,27 @@ pub fn verify_data(data: &Path, progress: &mut dyn FnMut(u64)) -> Result<Report,
     };
     missing("events", state.start, events.start);
     missing("ledger", state.ledger_start, ledger.start);
+    let holes = [(events.holes, state.start), (ledger.holes, state.ledger_start)];
+    for (holes, start) in holes {
+        // Below the start files may be missing: retention was on its way when the process ended.
+        report.findings.extend(holes.into_iter().filter(|hole| hole.span.to > start));
+    }
+    let ledger_is_whole = !ledger.findings.iter().any(|finding| finding.harm);
+    let of_another = match state.event_log {
+        Some(belongs) => (events.log_id != Some(belongs)).then_some("it belongs to another event log"),
+        None => {
+            (events.end > Offset::ZERO).then_some("its first entry is missing, which is durable before any event is")
+        }
+    };
+    if let Some(detail) = of_another.filter(|_| ledger_is_whole) {
+        report.findings.push(Finding {
+            path: data.join("ledger"),
+            position: 0,
+            span: Span::new(Offset::ZERO, events.end),
+            detail: detail.to_owned(),
+            harm: true,
+        });
+    }
     for subscriber in state.subscribers().filter(|subscriber| subscriber.floor > events.end) {
         report.findings.push(Finding {
             path: data.join("ledger"),

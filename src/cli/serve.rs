@@ -10,7 +10,7 @@ use crate::clock;
 use crate::config::{Config, Layers};
 use crate::fs::{Fs, Open, RealFs};
 use crate::telemetry::Diagnostics;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,7 +22,7 @@ pub(super) async fn run(serve: Serve) -> Outcome {
     let files = raise_file_limit();
     // Before the log is opened, so that a taken address costs nothing.
     let options = ServerOptions {
-        max_connections: config.max_connections.min(files.saturating_sub(OWN_FILES)),
+        max_connections: room_for(config.max_connections, files, &config.data),
         max_connections_per_address: config.max_connections_per_address,
         drain: config.drain,
     };
@@ -105,6 +105,16 @@ fn usual_file() -> Option<PathBuf> {
     let home = variable("XDG_CONFIG_HOME").or_else(|| Some(variable("HOME")?.join(".config")));
     let user = home.map(|dir| dir.join("stentor").join("stentor.toml"));
     [unit, user].into_iter().flatten().find(|path| RealFs.open(path, Open::Read).is_ok())
+}
+
+/// How many connections there may be: as many as are asked for, and as the machine has files for beside the logs'.
+fn room_for(asked: usize, files: usize, data: &Path) -> usize {
+    let segments = |log: &str| RealFs.list(&data.join(log)).map_or(0, |names| names.len());
+    let room = files.saturating_sub(OWN_FILES + segments("events") + segments("ledger")).max(1);
+    if room < asked {
+        tracing::warn!(asked, room, files, "fewer connections than max_connections: raise the limit on open files");
+    }
+    asked.min(room)
 }
 
 /// Files that are kept for the logs and for calls of connectors: a log that cannot open its next segment takes no

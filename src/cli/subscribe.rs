@@ -22,6 +22,10 @@ pub(super) async fn run(subscribe: Subscribe) -> Outcome {
     loop {
         let heard = listening.next().await?;
         if subscribe.name.is_some() && !order.wants(&heard) {
+            // It comes again although it was acknowledged: the ack was refused, or it crossed the event.
+            if let Some(done) = order.repeats(&heard) {
+                listening.ack(done).await?;
+            }
             continue;
         }
         match heard {
@@ -82,6 +86,14 @@ impl Order {
             }
             Heard::CaughtUp { .. } | Heard::Reconnecting { .. } => true,
         }
+    }
+}
+
+impl Order {
+    /// What to acknowledge anew: nothing where an event before it is to come again.
+    fn repeats(&self, heard: &Heard) -> Option<u64> {
+        let Heard::Event(event) = heard else { return None };
+        self.done.filter(|done| self.again.is_none() && event.offset <= *done)
     }
 }
 

@@ -143,16 +143,15 @@ impl Listening {
             if let Some(heard) = self.waiting.pop_front() {
                 return Ok(heard);
             }
-            let Some(socket) = &mut self.socket else {
-                match self.connect().await {
+            // First what was met: a close that says not to come back must not be heard after coming back.
+            let message = match (self.met.take(), &mut self.socket) {
+                (Some(met), _) => Ok(met),
+                (None, Some(socket)) => tokio::time::timeout(SILENCE, socket.next()).await,
+                (None, None) => match self.connect().await {
                     Ok(()) => continue,
                     Err(error @ (ClientError::Refused { .. } | ClientError::Url(_))) => return Err(error),
                     Err(error) => return Ok(self.broke(error.to_string()).await),
-                }
-            };
-            let message = match self.met.take() {
-                Some(met) => Ok(met),
-                None => tokio::time::timeout(SILENCE, socket.next()).await,
+                },
             };
             let message = match message {
                 Err(_) => return Ok(self.broke("nothing was heard for 40 s".to_owned()).await),
@@ -240,8 +239,8 @@ impl Listening {
         if let Some(socket) = &mut self.socket
             && let Err(error) = socket.send(Message::text(frame.to_string())).await
         {
+            // Why is still to be read: a close, or the same break.
             tracing::debug!(%error, "a frame was not sent; the connection is broken");
-            self.socket = None;
         }
     }
 

@@ -4,7 +4,7 @@ use super::check::check_url;
 use super::egress::{Egress, Guarded};
 use super::excerpt::{LOOKED_AT, excerpt};
 use super::request::{Attempt, request};
-use crate::clock::{Clock, Instant};
+use crate::clock::{self, Clock, Instant};
 use crate::model::{Timestamp, limits};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
@@ -81,10 +81,9 @@ impl Sender {
         let refused = |invalid: crate::model::Invalid| SendError(invalid.to_string());
         let outgoing = request(&attempt, self.clock.now()).map_err(refused)?;
         let url = check_url(&outgoing.url, &self.egress).map_err(refused)?;
-        if self.leads_here(&url).await {
-            return Err(SendError(
-                "the URL leads to this broker: what it publishes would be sent to it again".to_owned(),
-            ));
+        // One that is not answered in time is the request's to tell.
+        if clock::within(timeout, self.leads_here(&url)).await == Some(true) {
+            return Err(SendError(LEADS_HERE.to_owned()));
         }
         let began = Instant::now();
         let request = self.client.post(url).headers(outgoing.headers).body(outgoing.body).timeout(timeout);
@@ -93,6 +92,10 @@ impl Sender {
         if denied {
             return Err(SendError("connected to an address that connectors may not reach".to_owned()));
         }
+        // The name may have led elsewhere a moment ago.
+        if response.remote_addr().is_some_and(|at| self.egress.is_own(at)) {
+            return Err(SendError(LEADS_HERE.to_owned()));
+        }
         let status = response.status().as_u16();
         let retry_after = retry_after(&response, self.clock.now());
         let (start, cut) = drain(response).await.map_err(|error| describe(error, timeout))?;
@@ -100,6 +103,8 @@ impl Sender {
         Ok(Answer { status, retry_after, latency: began.elapsed(), start })
     }
 }
+
+const LEADS_HERE: &str = "the URL leads to this broker: what it publishes would be sent to it again";
 
 impl Sender {
     /// Whether a host leads to the broker's own listener, of which nobody knew when the connector was made. Asked only

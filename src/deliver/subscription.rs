@@ -202,6 +202,18 @@ impl Subscription {
         Ok(ticket)
     }
 
+    /// Writes something down of this life of it; none where it has another one by now.
+    ///
+    /// # Errors
+    /// The ledger takes nothing.
+    pub fn record_in(&self, generation: u64, entry: Entry) -> Result<Option<Ticket>, AckRefused> {
+        let mut inner = self.inner.lock();
+        if inner.generation != generation {
+            return Ok(None);
+        }
+        Ok(Some(self.record(&mut inner, vec![entry])?))
+    }
+
     /// Writes down what was acknowledged, now. None where nothing was.
     ///
     /// # Errors

@@ -272,7 +272,11 @@ impl Worker {
                 let id = self.subscription.id();
                 let reason = "the endpoint answered 410 Gone";
                 let entry = Entry::Paused { id, reason: Some(reason.to_owned()) };
-                self.parts.engine.record(vec![entry])?.durable().await?;
+                let Some(ticket) = self.subscription.record_in(shift.session.generation(), entry).map_err(refused)?
+                else {
+                    return Ok(Next::LookAgain);
+                };
+                ticket.durable().await?;
                 self.tell(Some(News::Paused { reason, offset: Some(offset) })).await;
                 Ok(Next::LookAgain)
             }
@@ -337,7 +341,8 @@ impl Worker {
                     ticket.durable().await?;
                     self.tell(news).await;
                 }
-                Err(AckRefused::Over) => {}
+                // Changed or sought meanwhile: the failure was of the life before.
+                Err(AckRefused::Over) => return Ok(Next::LookAgain),
                 Err(error) => return Err(refused(error)),
             }
             shift.failed.remove(&offset);

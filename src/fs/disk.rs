@@ -169,6 +169,12 @@ impl Disk {
         true
     }
 
+    pub(super) fn link(&mut self, from: &Path, to: &Path) -> bool {
+        let Some(&file) = self.names.get(from) else { return false };
+        self.name(Naming::Link(to.to_owned(), file));
+        true
+    }
+
     pub(super) fn remove(&mut self, path: &Path) -> bool {
         let known = self.names.contains_key(path);
         if known {

@@ -170,6 +170,15 @@ impl Fs for MemoryFs {
         if state.disk.rename(from, to) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        state.call([13, digest(from), digest(to), 0])?;
+        if state.disk.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if state.disk.link(from, to) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
         state.call([5, digest(path), 0, 0])?;

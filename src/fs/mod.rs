@@ -15,7 +15,7 @@ pub use choices::Choices;
 pub use mangle::MangleFs;
 pub use memory::{Fault, MemoryFs};
 pub use real::RealFs;
-pub use salvage::{SalvageFs, read_around};
+pub use salvage::{SalvageFs, is_unreadable, read_around};
 
 use std::io;
 use std::path::Path;
@@ -64,6 +64,12 @@ pub trait Fs: Send + Sync + 'static {
     /// # Errors
     /// The system's.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gives a file a second name.
+    ///
+    /// # Errors
+    /// The system's; `AlreadyExists` where something has that name.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a name; whoever has the file open keeps it.
     ///
@@ -163,6 +169,20 @@ pub fn replace(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<
     }
     fs.rename(&temporary, &dir.join(name))?;
     fs.sync_dir(dir)
+}
+
+/// Keeps a file under another name, durably, before its own name goes to another: the file itself, so that what cannot
+/// be read now may be read some day. Where that cannot be (another file system, one without links) these bytes of it.
+///
+/// # Errors
+/// The system's; the file is then kept nowhere else.
+pub fn keep(fs: &dyn Fs, from: &Path, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    fs.create_dir(dir)?;
+    match fs.link(from, &dir.join(name)) {
+        Ok(()) => fs.sync_dir(dir),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs.sync_dir(dir),
+        Err(_) => replace(fs, dir, name, bytes),
+    }
 }
 
 /// Whether an error says that the disk is full.

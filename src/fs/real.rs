@@ -30,9 +30,10 @@ impl Fs for RealFs {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         if missing.is_empty() {
             // It may have been made by a process that ended before it synced the name. Whoever may not look into the
-            // directory above did not make it.
+            // directory above did not make it, and where names cannot be synced (a read-only system that this one is
+            // mounted into) nobody did.
             return match self.sync_dir(above(dir)) {
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                Err(error) if nobody_made(&error) => Ok(()),
                 other => other,
             };
         }
@@ -65,6 +66,10 @@ impl Fs for RealFs {
         fs::rename(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
     }
@@ -77,6 +82,11 @@ impl Fs for RealFs {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         fs::File::open(dir)?.sync_all()
     }
+}
+
+fn nobody_made(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(error.kind(), InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported)
 }
 
 /// The directory that a name stands in.

@@ -13,14 +13,30 @@ use std::sync::Arc;
 /// The unit in which a disk refuses: a page of the cache, eight sectors of 512 bytes.
 const PAGE: usize = 4096;
 
+/// How often a page is asked for before it counts as gone: a disk under strain gives many back the second time.
+const TRIES: usize = 3;
+
+/// Whether an error says that the disk cannot give bytes back, rather than that something else went wrong: the errors
+/// that Linux has for a medium that fails and for a checksum of its own that does not hold.
+#[must_use]
+pub fn is_unreadable(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    match Errno::from_io_error(error) {
+        Some(errno) => matches!(errno, Errno::IO | Errno::NODATA | Errno::ILSEQ | Errno::BADMSG | Errno::UCLEAN),
+        None => error.kind() == io::ErrorKind::Other,
+    }
+}
+
 /// Reads from `position` on, as much as there is and fits; tells how much that is, and where zeros stand for what
 /// cannot be read.
 ///
 /// # Errors
-/// Where the file does not even tell its length.
+/// Any that says nothing about the medium ([`is_unreadable`]), and where the file does not even tell its length.
 pub fn read_around(file: &dyn File, buffer: &mut [u8], position: u64) -> io::Result<(usize, Vec<Range<u64>>)> {
-    if let Ok(read) = file.read_at(buffer, position) {
-        return Ok((read, Vec::new()));
+    match file.read_at(buffer, position) {
+        Ok(read) => return Ok((read, Vec::new())),
+        Err(error) if !is_unreadable(&error) => return Err(error),
+        Err(_) => {}
     }
     let there = usize::try_from(file.len()?.saturating_sub(position)).unwrap_or(usize::MAX).min(buffer.len());
     let mut refused: Vec<Range<u64>> = Vec::new();
@@ -29,7 +45,7 @@ pub fn read_around(file: &dyn File, buffer: &mut [u8], position: u64) -> io::Res
         let from = position + at as u64;
         let page = (PAGE - usize::try_from(from % PAGE as u64).unwrap_or(0)).min(there - at);
         let Some(part) = buffer.get_mut(at..at + page) else { break };
-        if file.read_at(part, from).is_err() {
+        if !is_given_back(file, part, from)? {
             part.fill(0);
             match refused.last_mut().filter(|last| last.end == from) {
                 Some(last) => last.end += page as u64,
@@ -39,6 +55,17 @@ pub fn read_around(file: &dyn File, buffer: &mut [u8], position: u64) -> io::Res
         at += page;
     }
     Ok((there, refused))
+}
+
+fn is_given_back(file: &dyn File, page: &mut [u8], from: u64) -> io::Result<bool> {
+    for _ in 0..TRIES {
+        match file.read_at(page, from) {
+            Ok(_) => return Ok(true),
+            Err(error) if !is_unreadable(&error) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(false)
 }
 
 /// Wraps another file system, and reads around what its disk refuses.
@@ -58,6 +85,9 @@ impl Fs for SalvageFs {
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.0.rename(from, to)
+    }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.link(from, to)
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.0.remove(path)

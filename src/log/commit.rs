@@ -378,6 +378,9 @@ impl<H: Hook> Drop for Guard<'_, H> {
             if filling.stopping { Failure::Closed } else { Failure::Poisoned("the committing thread ended".into()) };
         let why = filling.refused.get_or_insert(why).clone();
         let rounds = [filling.writing.take(), Some(std::mem::take(&mut filling.round))];
+        // Nobody writes it any more: whoever asks for a barrier has nothing to wait for.
+        filling.group = Group::default();
+        filling.items.clear();
         drop(filling);
         for round in rounds.into_iter().flatten() {
             round.finish(Err(why.clone()));

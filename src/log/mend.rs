@@ -2,7 +2,7 @@
 //! elsewhere or told as a gap for good (R5).
 //!
 //! A segment with damage is written anew under a temporary name and put in the old one's place in one step, after
-//! a copy of the old one was set aside. Killed anywhere, it can be run again: what is whole is left alone.
+//! the old one was kept under another name. Killed anywhere, it can be run again: what is whole is left alone.
 
 use super::error::{Damage, LogError};
 use super::meta::Meta;
@@ -190,6 +190,9 @@ impl Mending<'_> {
             whole(DATA_START, "the snapshot's checksum does not hold")
         } else if not_as_sealed && !lost {
             whole(end as u64, "its footer is missing or wrong, or something stands behind it")
+        } else if let Some(bytes) = old.refused.first().filter(|_| !lost) {
+            // Where nothing stood, but the next start reads it too.
+            whole(bytes.start, "the disk does not give back what stands here")
         } else {
             None
         };
@@ -218,7 +221,7 @@ impl Mending<'_> {
         let first = self.next;
         let path = self.options.dir.join(names::segment(first));
         let damage = Damage { path: path.clone(), position: 0, span: Span::new(first, to), detail: why.to_owned() };
-        let old = Old { first, path, bytes: Vec::new(), header: None, footer: None };
+        let old = Old { first, path, bytes: Vec::new(), header: None, footer: None, refused: Vec::new() };
         let state = self.owner.snapshot(first, None);
         self.rewrite(&old, vec![Piece::Lost(damage)], state, None)
     }
@@ -282,13 +285,12 @@ impl Mending<'_> {
         Ok(())
     }
 
-    /// Sets a copy of the old segment aside, then puts the new one in its place.
+    /// Keeps the old segment under another name, then puts the new one in its place.
     fn put(&self, old: &Old, bytes: &[u8]) -> Result<(), LogError> {
         if !old.bytes.is_empty() {
             let quarantine = &self.options.quarantine;
             let name = names::replaced(self.options.kind.as_str(), old.first, crc32fast::hash(&old.bytes));
-            self.fs.create_dir(quarantine).map_err(LogError::io(quarantine))?;
-            fs::replace(self.fs, quarantine, &name, &old.bytes).map_err(LogError::io(quarantine))?;
+            fs::keep(self.fs, &old.path, quarantine, &name, &old.bytes).map_err(LogError::io(quarantine))?;
         }
         let dir = &self.options.dir;
         fs::replace(self.fs, dir, &names::segment(old.first), bytes).map_err(LogError::io(&old.path))
@@ -351,12 +353,13 @@ fn renew_meta(
         let Some(noted) = noted else { return Ok(()) };
         Meta::open(fs, &options.dir, options.kind, noted)?
     } else {
-        if fs.open(&path, Open::Read).is_ok() {
-            let bytes = fs::read_all(fs, &path, 1 << 20).map_err(LogError::io(&path))?;
-            let quarantine = &options.quarantine;
+        if let Ok(file) = fs.open(&path, Open::Read) {
+            let mut bytes = vec![0; 4096];
+            let (read, _) = fs::read_around(&*file, &mut bytes, 0).map_err(LogError::io(&path))?;
+            bytes.truncate(read);
             let name = format!("{}-{:08x}.meta", options.kind.as_str(), crc32fast::hash(&bytes));
-            let keep = fs.create_dir(quarantine).and_then(|()| fs::replace(fs, quarantine, &name, &bytes));
-            keep.map_err(LogError::io(quarantine))?;
+            let quarantine = &options.quarantine;
+            fs::keep(fs, &path, quarantine, &name, &bytes).map_err(LogError::io(quarantine))?;
         }
         Meta::create(fs, &options.dir, options.kind, log_id)?
     };

@@ -102,6 +102,10 @@ impl Meta {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 return Err(damage("is longer than it can be, so how far the log was durable is not known").into());
             }
+            Err(error) if fs::is_unreadable(&error) => {
+                let detail = format!("cannot be read, so how far the log was durable is not known: {error}");
+                return Err(damage(&detail).into());
+            }
             other => other.map_err(LogError::io(&path))?,
         };
         let slots = [decode(kind, &bytes), decode(kind, bytes.get(SLOT_STRIDE..).unwrap_or_default())];

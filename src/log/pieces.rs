@@ -27,6 +27,8 @@ pub(super) struct Old {
     pub(super) bytes: Vec<u8>,
     pub(super) header: Option<SegmentHeader>,
     pub(super) footer: Option<Footer>,
+    /// Where zeros stand for what the disk does not give back.
+    pub(super) refused: Vec<std::ops::Range<u64>>,
 }
 
 pub(super) fn read(
@@ -36,7 +38,7 @@ pub(super) fn read(
     log_id: Option<[u8; 16]>,
 ) -> Result<Old, LogError> {
     let path = options.dir.join(names::segment(first));
-    let bytes = read_all(fs, &path).map_err(LogError::io(&path))?;
+    let (bytes, refused) = read_all(fs, &path).map_err(LogError::io(&path))?;
     let header = match SegmentHeader::decode(&bytes) {
         Ok((header, _)) => Some(header),
         Err(segment::BadHeader::Version(found)) => {
@@ -51,11 +53,11 @@ pub(super) fn read(
         let found = segment::find_footer(&bytes, DATA_START as usize, header.nonce)?;
         (found.first == first).then_some(found)
     });
-    Ok(Old { first, path, bytes, header, footer })
+    Ok(Old { first, path, bytes, header, footer, refused })
 }
 
 /// All of a file, with zeros for what the disk does not give back.
-fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
+fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<(Vec<u8>, Vec<std::ops::Range<u64>>)> {
     let file = fs.open(path, Open::Read)?;
     let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(usize::MAX)];
     let (read, refused) = fs::read_around(&*file, &mut bytes, 0)?;
@@ -63,7 +65,7 @@ fn read_all(fs: &dyn Fs, path: &Path) -> io::Result<Vec<u8>> {
         tracing::error!(path = %path.display(), ?refused, "the disk does not give these bytes back");
     }
     bytes.truncate(read);
-    Ok(bytes)
+    Ok((bytes, refused))
 }
 
 /// The whole snapshot of a segment, if it has one.

@@ -257,7 +257,9 @@ impl Walk<'_> {
             return Err(LogError::Unknown { path: found.path.clone(), what: "record kind", found: kind });
         }
         let seal = bytes.get(good.end..).and_then(|rest| Footer::decode(rest, found.header.nonce));
-        if let Some(footer) = seal.filter(|footer| before_batch.is_none() && matches(footer, &good)) {
+        if let Some(footer) =
+            seal.filter(|footer| before_batch.is_none() && good.is_sealed_by(footer, found.header.first))
+        {
             return self.finish_seal(found, footer, bytes.get(good.end + FOOTER_BYTES..).unwrap_or_default());
         }
         if before_batch.is_some() {
@@ -338,14 +340,6 @@ impl Walk<'_> {
 
 fn sealed(footer: Footer) -> Extent {
     Extent { end: footer.position, next: footer.next, last_time: footer.last_time, footer: Some(footer) }
-}
-
-fn matches(footer: &Footer, good: &Scanned) -> bool {
-    use sha2::Digest as _;
-    footer.next == good.next
-        && footer.count == good.count
-        && footer.position == good.end as u64
-        && footer.digest == <[u8; 32]>::from(good.digest.clone().finalize())
 }
 
 impl Recovered {

@@ -3,7 +3,7 @@
 use super::error::LogError;
 use super::index::{Index, Mark};
 use super::record::{self, Bad, MAGIC, RecordHeader, RecordKind};
-use super::segment::SegmentHeader;
+use super::segment::{Footer, SegmentHeader};
 use super::segments::{Block, Extent, Hint, Record, Segment, fits, resync};
 use crate::model::{Offset, Span, Timestamp, limits};
 use bytes::Bytes;
@@ -24,6 +24,17 @@ pub(crate) struct Scanned {
     pub(crate) digest: Sha256,
     /// Why the next bytes are no record.
     pub(crate) stop: Bad,
+}
+
+impl Scanned {
+    /// Whether this footer, found where these records end, is theirs: of a segment that begins at `first`.
+    pub(crate) fn is_sealed_by(&self, footer: &Footer, first: Offset) -> bool {
+        footer.first == first
+            && footer.next == self.next
+            && footer.count == self.count
+            && footer.position == self.end as u64
+            && footer.digest == <[u8; 32]>::from(self.digest.clone().finalize())
+    }
 }
 
 /// Goes through all records of a segment's bytes.

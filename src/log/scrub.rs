@@ -27,9 +27,10 @@ impl Scrub {
             };
             if self.at <= segment.first() {
                 self.at = segment.first();
-                met.extend(frame(segment).unwrap_or_else(|error| Some(unreadable(segment, self.at, 0, &error))));
+                let framed = twice(|| frame(segment));
+                met.extend(framed.unwrap_or_else(|error| Some(unreadable(segment, self.at, 0, &error))));
             }
-            match segments.read(self.at, self.hint, limits::READ_BLOCK_BYTES) {
+            match twice(|| segments.read(self.at, self.hint, limits::READ_BLOCK_BYTES)) {
                 Ok(block) => {
                     let read: usize = block.records.iter().map(|record| record.header.record_len()).sum();
                     left = left.saturating_sub((read as u64).max(1));
@@ -47,6 +48,14 @@ impl Scrub {
             }
         }
         met
+    }
+}
+
+/// Asks again where the disk refused: a disk under strain gives much back the second time.
+fn twice<R>(read: impl Fn() -> Result<R, LogError>) -> Result<R, LogError> {
+    match read() {
+        Err(LogError::Io { .. }) => read(),
+        other => other,
     }
 }
 

@@ -4,11 +4,10 @@ use super::error::LogError;
 use super::meta::Meta;
 use super::record::{self, Bad, RecordHeader, RecordKind};
 use super::scan;
-use super::segment::{self, BadHeader, Footer, SegmentHeader};
+use super::segment::{self, BadHeader, FOOTER_BYTES, Footer, SegmentHeader};
 use super::{LogKind, names};
 use crate::fs::{self, Fs, Open};
 use crate::model::{Offset, Span};
-use sha2::Digest as _;
 use std::path::{Path, PathBuf};
 
 /// Something that is not as it should be.
@@ -31,6 +30,8 @@ pub struct Finding {
 pub struct Verified {
     /// Everything that is not as it should be.
     pub findings: Vec<Finding>,
+    /// Offsets between two segments that are in no file: harm, but for what retention was taking when it ended.
+    pub holes: Vec<Finding>,
     /// Records whose checksums hold.
     pub records: u64,
     /// Segments looked at.
@@ -39,6 +40,8 @@ pub struct Verified {
     pub start: Offset,
     /// The offset after the newest record.
     pub end: Offset,
+    /// The log's id, as its evidence or its first readable segment tells it; none where there is no log.
+    pub log_id: Option<[u8; 16]>,
 }
 
 /// Looks at a good record or snapshot: its header, body, file and position; says what is wrong with it.
@@ -54,6 +57,11 @@ pub fn verify(fs: &dyn Fs, dir: &Path, kind: LogKind, visit: Visit<'_>) -> Resul
     firsts.sort_unstable();
     let mut found = Verified { start: firsts.first().copied().unwrap_or_default(), ..Verified::default() };
     let meta = match Meta::read(fs, dir, kind) {
+        Ok(None) if !firsts.is_empty() => {
+            let detail = "is missing beside segments, so how far the log was durable is not known";
+            found.note(&dir.join(names::META), 0, Span::new(Offset::ZERO, Offset::ZERO), detail, true);
+            None
+        }
         Ok(meta) => meta.map(|(meta, _)| meta),
         Err(LogError::Io { path, source }) => return Err(LogError::Io { path, source }),
         Err(error) => {
@@ -61,14 +69,17 @@ pub fn verify(fs: &dyn Fs, dir: &Path, kind: LogKind, visit: Visit<'_>) -> Resul
             None
         }
     };
+    found.log_id = meta.map(|meta| meta.log_id);
     let mut expected = firsts.first().copied();
     for (n, first) in firsts.iter().enumerate() {
         let path = dir.join(names::segment(*first));
         if let Some(before) = expected.filter(|expected| expected != first) {
-            found.note(&path, 0, Span::new(before, *first), "a hole in offsets before it", true);
+            let (span, detail) =
+                (Span::new(before.min(*first), before.max(*first)), "a hole in offsets before it".to_owned());
+            found.holes.push(Finding { path: path.clone(), position: 0, span, detail, harm: true });
         }
         let last = n + 1 == firsts.len();
-        let next = found.segment(fs, &path, kind, *first, last, meta.map(|m| m.log_id), visit)?;
+        let next = found.segment(fs, &path, kind, *first, last, visit)?;
         expected = Some(next.max(*first));
         found.end = next.max(*first);
         found.segments += 1;
@@ -86,7 +97,6 @@ impl Verified {
     }
 
     /// Checks one segment and gives the offset behind it.
-    #[expect(clippy::too_many_arguments, reason = "one place calls it, with the walk's whole state")]
     fn segment(
         &mut self,
         fs: &dyn Fs,
@@ -94,7 +104,6 @@ impl Verified {
         kind: LogKind,
         first: Offset,
         last: bool,
-        log_id: Option<[u8; 16]>,
         visit: Visit<'_>,
     ) -> Result<Offset, LogError> {
         let file = fs.open(path, Open::Read).map_err(LogError::io(path))?;
@@ -128,22 +137,29 @@ impl Verified {
                 return Ok(first);
             }
         };
-        if header.kind != kind || header.first != first || log_id.is_some_and(|id| id != header.log_id) {
+        if header.kind != kind || header.first != first || self.log_id.is_some_and(|id| id != header.log_id) {
             self.note(path, 0, Span::new(first, first), "a segment of another log or another place", true);
             return Ok(first);
         }
+        self.log_id = Some(header.log_id);
         self.snapshot(path, &bytes, &header, visit);
         let (good, before) = scan::scan(&bytes, &header);
         self.visit(path, &bytes, &header, good.end, visit);
         let tail = bytes.get(good.end..).unwrap_or_default();
         if let Some(footer) = Footer::decode(tail, header.nonce) {
-            if footer.next != good.next
-                || footer.count != good.count
-                || footer.digest != <[u8; 32]>::from(good.digest.finalize())
-            {
-                let span = Span::new(first, good.next);
+            let span = Span::new(first, good.next);
+            let behind = tail.get(FOOTER_BYTES..).unwrap_or_default();
+            if before.is_some() || !good.is_sealed_by(&footer, first) {
                 self.note(path, good.end as u64, span, "the footer does not fit the records before it", true);
+            } else if let Some(at) = behind.iter().position(|byte| *byte != 0) {
+                let at = (good.end + FOOTER_BYTES + at) as u64;
+                self.note(path, at, Span::new(good.next, good.next), "bytes behind the segment's footer", true);
             }
+            return Ok(good.next);
+        }
+        if let Bad::Kind(kind) = good.stop {
+            let span = Span::new(good.next, good.next);
+            self.note(path, good.end as u64, span, format!("record kind {kind} is not known"), true);
             return Ok(good.next);
         }
         if let Some(footer) = segment::find_footer(&bytes, good.end, header.nonce) {

@@ -1,9 +1,13 @@
 """What `subscribe` and `read` do with what they get (PROTOCOL.md section 11)."""
 
+import contextlib
 import json
+import os
+import subprocess
+import time
 import urllib.request
 
-from harness import stentor
+from harness import BINARY, stentor
 
 
 def lines(done):
@@ -59,6 +63,53 @@ def test_a_command_that_takes_longer_than_the_ack_timeout_is_run_once(broker, tm
     stentor("subscribe", "a", "--as", "w", "--count", 1, "--exec", f"echo ran >> {out}; sleep 8", url=broker.url)
     assert out.read_text() == "ran\n"
     assert lines(stentor("subscriber", "wait", "w", 1, url=broker.url))[0] == {"reached": True, "cursor": 2}
+
+
+@contextlib.contextmanager
+def listening(broker, *arguments):
+    """`subscribe`, going on until it ends by itself or the block is left."""
+    process = subprocess.Popen([BINARY, "subscribe", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, "STENTOR_URL": broker.url})
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_who_was_taken_over_while_a_command_ran_does_not_take_the_session_back(broker, tmp_path):
+    # The story: the close was met while the command ran, and forgotten for the ack that could not be sent. It came back,
+    # took the session from its successor, and then believed the old close: nobody listened any more.
+    published(broker, 1)
+    began, go = tmp_path / "began", tmp_path / "go"
+    os.mkfifo(go)
+    with listening(broker, "a", "--as", "w", "--from", "earliest", "--exec", f"touch {began}; cat {go}") as first:
+        while not began.exists():
+            assert first.poll() is None, first.stderr.read()
+            time.sleep(0.02)
+        with listening(broker, "a", "--as", "w") as second:
+            assert json.loads(second.stdout.readline())["offset"] == 0
+            # It ends its command, which nobody waits for any more.
+            go.write_text("")
+            _, said = first.communicate(timeout=60)
+            assert first.returncode != 0 and "4509" in said, said
+            published(broker, 1)
+            assert json.loads(second.stdout.readline())["offset"] == 1
+
+
+def test_an_ack_that_was_refused_is_made_again_when_the_event_comes_again(broker, tmp_path):
+    # The story: behind a nack an ack counts only once the event was sent again. One that was refused for that was never
+    # made again, and the cursor stood for good.
+    published(broker, 1)
+    settings = json.dumps({"channels": ["a"], "ack_timeout": "1s", "window": 1, "from": "earliest"}).encode()
+    put = urllib.request.Request(f"{broker.url}/v1/subscribers/w", settings, {"content-type": "application/json"},
+                                 method="PUT")
+    with urllib.request.urlopen(put) as answer:
+        assert answer.status in (200, 201)
+    command = f"[ -e {tmp_path}/failed ] || {{ touch {tmp_path}/failed; sleep 3; exit 1; }}"
+    with listening(broker, "a", "--as", "w", "--exec", command):
+        waited = lines(stentor("subscriber", "wait", "w", 0, url=broker.url))[0]
+        assert waited == {"reached": True, "cursor": 1}
 
 
 def test_without_a_name_a_command_that_fails_is_said_and_the_next_event_comes(broker, tmp_path):

@@ -304,6 +304,8 @@ async def campaign(folder, *, calls, seed, only=CALLS, phases=PHASES, step=1, si
         async with places:
             there, hits, found = await bench.run(phase, call, error, n, ends)
         violations.extend(found)
+        for violation in found:
+            print(violation, file=sys.stderr, flush=True)
         return there, hits
 
     async def kind(phase, call, error):

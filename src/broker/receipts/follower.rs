@@ -10,6 +10,7 @@ use crate::clock;
 use crate::engine::Engine;
 use crate::fs::{Fs, RealFs};
 use crate::ledger::LedgerError;
+use crate::log::LogError;
 use crate::model::Offset;
 use crate::view::{Key, Table, View, ViewError};
 use parking_lot::RwLock;
@@ -152,12 +153,13 @@ async fn follow(shared: Arc<Shared>, stop: CancellationToken) {
         end.borrow_and_update();
         let theirs = Arc::clone(&shared);
         let stopping = stop.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || theirs.catch_up(&stopping)).await {
+        let refused = tokio::task::spawn_blocking(move || theirs.catch_up(&stopping)).await.unwrap_or_else(|error| {
             tracing::error!(%error, "the receipts' follower panicked");
-        }
+            false
+        });
         // A view that was given up is made again soon, and less and less soon; a good one waits for the ledger, and
         // where that cannot be read on, for somebody to mend it.
-        let useless = shared.view.read().is_none();
+        let useless = refused || shared.view.read().is_none();
         let stuck = shared.progress.borrow().stuck;
         let pause = if stuck { Some(AGAIN.1) } else { useless.then_some(again) };
         let wait = async {
@@ -180,33 +182,39 @@ async fn follow(shared: Arc<Shared>, stop: CancellationToken) {
 }
 
 impl Shared {
-    /// Applies everything that is committed and not yet in the view.
-    fn catch_up(&self, stop: &CancellationToken) {
+    /// Applies everything that is committed and not yet in the view. Tells whether the disk refused to read the ledger,
+    /// which says nothing of it.
+    fn catch_up(&self, stop: &CancellationToken) -> bool {
         if self.view.read().is_none() {
             match self.open() {
                 Ok(view) => *self.view.write() = Some(view),
                 Err(error) => {
                     tracing::error!(%error, "the receipts' view cannot be made");
-                    return;
+                    return false;
                 }
             }
         }
         while !stop.is_cancelled() {
             match self.apply_some() {
                 Ok(true) => {}
-                Ok(false) => return,
+                Ok(false) => return false,
                 Err(Trouble::View(error)) => {
                     tracing::warn!(%error, "the receipts' view is made again");
                     self.give_up();
-                    return;
+                    return false;
+                }
+                Err(Trouble::Ledger(LedgerError::Log(error @ LogError::Io { .. }))) => {
+                    tracing::warn!(%error, "the ledger was not read; it is tried again");
+                    return true;
                 }
                 Err(Trouble::Ledger(error)) => {
                     tracing::error!(%error, "no receipts can be shown: the ledger cannot be read");
                     self.progress.send_modify(|progress| progress.stuck = true);
-                    return;
+                    return false;
                 }
             }
         }
+        false
     }
 
     /// Opens the view; one that cannot be opened, or that is ahead of the ledger, is set aside.

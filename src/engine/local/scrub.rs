@@ -13,7 +13,7 @@ pub(super) struct Scrubbing(Mutex<Inner>);
 struct Inner {
     events: Scrub,
     ledger: Scrub,
-    said: HashSet<(PathBuf, u64)>,
+    said: HashSet<(PathBuf, u64, String)>,
 }
 
 impl Scrubbing {
@@ -23,7 +23,7 @@ impl Scrubbing {
         let Inner { events: of_events, ledger: of_ledger, said } = &mut *inner;
         let mut met = of_events.go_on(events, bytes);
         met.extend(of_ledger.go_on(ledger, bytes));
-        met.retain(|damage| said.insert((damage.path.clone(), damage.position)));
+        met.retain(|damage| said.insert((damage.path.clone(), damage.position, damage.detail.clone())));
         met
     }
 }
