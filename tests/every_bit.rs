@@ -11,22 +11,41 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stentor::engine::{Budget, Engine, Local, LocalOptions};
 use stentor::fs::{Fs, MemoryFs};
+use stentor::ledger::{Entry, SentSpan, Target, Via};
 use stentor::log::{Fill, LogKind, Recover, verify};
-use stentor::model::{EventId, Filter, Headers, NewEvent, Offset, Span};
+use stentor::model::{EventId, Filter, Headers, Name, NewEvent, Offset, Span, SubscriberSettings};
 use support::{bytes_of, forget_views, read_events, segments};
 use tokio::runtime::Runtime;
 
-/// Small records of every length, and payloads that contain whole valid segments (R1).
-fn filled(runtime: &Runtime, bytes: usize) -> (MemoryFs, Vec<Vec<u8>>) {
+/// A log at rest, as it was at half of that, and what was published.
+struct Filled {
+    fs: MemoryFs,
+    half: MemoryFs,
+    payloads: Vec<Vec<u8>>,
+}
+
+/// Of so many events the newest are not acknowledged.
+const OPEN: usize = 2;
+
+/// Small records of every length, payloads that contain the beginning of a valid segment (R1; whole ones are in
+/// `faults.rs`), and a subscriber that acknowledges them one by one, so that both logs roll.
+fn filled(runtime: &Runtime, bytes: usize) -> Filled {
     let fs = MemoryFs::new();
     let options = LocalOptions {
         event_segment_bytes: (bytes as u64 / 3).max(4096),
+        ledger_segment_bytes: 2048,
         fill: Fill::Never,
         ..LocalOptions::new("data")
     };
     let engine = Local::open(Arc::new(fs.clone()), &options).unwrap().engine;
+    let (name, cursor) = (Name::parse("name", "auditor").unwrap(), Offset::ZERO);
+    let settings = SubscriberSettings::new(Filter::parse(&["key.*"]).unwrap());
+    let made = move |id| Entry::Made { id, name, target: Target::Subscriber(settings), cursor };
+    let (auditor, ticket) = engine.record_new(Box::new(made)).unwrap();
+    runtime.block_on(ticket.durable()).unwrap();
     let mut payloads = Vec::new();
     let mut written = 0;
+    let mut half = None;
     while written < bytes {
         let n = payloads.len();
         let payload = match n % 5 {
@@ -41,9 +60,19 @@ fn filled(runtime: &Runtime, bytes: usize) -> (MemoryFs, Vec<Vec<u8>>) {
         runtime.block_on(engine.append(vec![event])).unwrap();
         written += payload.len() + 100;
         payloads.push(payload);
+        if n >= OPEN {
+            let span = Span::one(Offset((n - OPEN) as u64));
+            let spans = vec![SentSpan { span, attempts: 1 }];
+            let acked = Entry::Acked { id: auditor, spans, via: Via::WebSocket, status: None, latency_ms: None };
+            runtime.block_on(engine.record(vec![acked]).unwrap().durable()).unwrap();
+        }
+        if half.is_none() && written * 2 >= bytes {
+            half = Some(fs.fork());
+        }
     }
     engine.close();
-    (fs, payloads)
+    assert!(segments(&fs, "ledger").len() > 1, "the ledger rolled");
+    Filled { fs, half: half.unwrap(), payloads }
 }
 
 /// Does something to a log.
@@ -81,6 +110,8 @@ fn judge(runtime: &Runtime, fs: &MemoryFs, payloads: &[Vec<u8>], what: &dyn Fn()
             for (event, payload) in events.iter().zip(payloads) {
                 assert_eq!(&event.payload[..], &payload[..], "{}: event {} is wrong (5)", what(), event.offset);
             }
+            let floor = engine.state().named("auditor").map(|subscriber| subscriber.floor.0 as usize);
+            assert_eq!(floor, Some(payloads.len() - OPEN), "{}: the cursor (16, 17)", what());
             Came::Harmless
         }
     }
@@ -103,7 +134,7 @@ fn runtime() -> Runtime {
 #[test]
 fn every_bit_of_a_segment_that_is_turned_is_found_by_whoever_reads_there() {
     let runtime = runtime();
-    let (fs, _) = filled(&runtime, if whole() { 3 << 20 } else { 24 << 10 });
+    let Filled { fs, .. } = filled(&runtime, if whole() { 3 << 20 } else { 24 << 10 });
     let path = segments(&fs, "events")[0].clone();
     let size = bytes_of(&fs, &path).len();
     let mut records: Vec<(Offset, std::ops::Range<usize>)> = Vec::new();
@@ -144,35 +175,52 @@ fn every_bit_of_a_segment_that_is_turned_is_found_by_whoever_reads_there() {
 #[test]
 fn every_bit_of_footers_headers_and_evidence_is_met_by_a_start() {
     let runtime = runtime();
-    let (fs, payloads) = filled(&runtime, 10 << 10);
+    let Filled { fs, payloads, .. } = filled(&runtime, 10 << 10);
     let paths = segments(&fs, "events");
     let footer = bytes_of(&fs, &paths[0]).len() - 96;
     let meta = PathBuf::from("data/events/durable.meta");
-    let ledger = segments(&fs, "ledger")[0].clone();
-    let places: [(&str, PathBuf, std::ops::Range<usize>); 5] = [
+    let ledger = segments(&fs, "ledger");
+    let places: [(&str, PathBuf, std::ops::Range<usize>); 7] = [
         ("header", paths[0].clone(), 0..1024),
         ("footer", paths[0].clone(), footer..footer + 96),
         ("newest segment's header", paths.last().unwrap().clone(), 0..64),
         ("durable.meta", meta, 0..1024),
-        ("ledger", ledger, 0..1600),
+        ("ledger's durable.meta", "data/ledger/durable.meta".into(), 0..1024),
+        ("ledger", ledger[0].clone(), 0..1600),
+        ("newest of the ledger", ledger.last().unwrap().clone(), 0..1400),
     ];
     for (name, path, range) in places {
         let mut came: BTreeMap<Came, u64> = BTreeMap::new();
         for bit in range.start * 8..range.end * 8 {
             let disk = fresh(&fs);
             disk.flip(&path, bit);
-            *came.entry(judge(&runtime, &disk, &payloads, &|| format!("{name}, bit {bit}"))).or_default() += 1;
+            let how = judge(&runtime, &disk, &payloads, &|| format!("{name}, bit {bit}"));
+            // What no start has to read is found by whoever looks for harm.
+            assert!(
+                how != Came::Harmless || path.extension().is_none_or(|kind| kind != "seg") || is_harm(&disk, &path),
+                "{name}, bit {bit}"
+            );
+            *came.entry(how).or_default() += 1;
         }
         println!("{name}: {came:?}");
     }
 }
 
+fn is_harm(disk: &MemoryFs, of: &Path) -> bool {
+    let (dir, kind) = match of.parent().unwrap() {
+        dir if dir.ends_with("events") => (dir, LogKind::Events),
+        dir => (dir, LogKind::Ledger),
+    };
+    let report = verify(disk, dir, kind, &mut |_, _, _, _| Ok(())).unwrap();
+    report.findings.iter().any(|finding| finding.harm && finding.path == of)
+}
+
 #[test]
 fn every_length_of_a_file_is_refused_or_harmless() {
     let runtime = runtime();
-    let (fs, payloads) = filled(&runtime, 8 << 10);
-    let mut paths = segments(&fs, "events");
-    paths.push("data/events/durable.meta".into());
+    let Filled { fs, payloads, .. } = filled(&runtime, 8 << 10);
+    let mut paths = [segments(&fs, "events"), segments(&fs, "ledger")].concat();
+    paths.extend(["data/events/durable.meta".into(), "data/ledger/durable.meta".into()]);
     for path in paths {
         let bytes = bytes_of(&fs, &path);
         let mut came: BTreeMap<Came, u64> = BTreeMap::new();
@@ -191,10 +239,10 @@ fn every_length_of_a_file_is_refused_or_harmless() {
 #[test]
 fn every_zeroed_range_is_never_a_silent_loss() {
     let runtime = runtime();
-    let (fs, payloads) = filled(&runtime, if whole() { 1 << 20 } else { 40 << 10 });
+    let Filled { fs, payloads, .. } = filled(&runtime, if whole() { 1 << 20 } else { 40 << 10 });
     let mut files: Vec<PathBuf> = segments(&fs, "events");
-    files.push("data/events/durable.meta".into());
     files.extend(segments(&fs, "ledger"));
+    files.extend(["data/events/durable.meta".into(), "data/ledger/durable.meta".into()]);
     let mut came: BTreeMap<Came, u64> = BTreeMap::new();
     for path in files {
         let bytes = bytes_of(&fs, &path);
@@ -217,8 +265,8 @@ fn every_zeroed_range_is_never_a_silent_loss() {
 #[test]
 fn segments_swapped_duplicated_older_or_of_another_log_are_refused() {
     let runtime = runtime();
-    let (fs, payloads) = filled(&runtime, 12 << 10);
-    let (other, _) = filled(&runtime, 12 << 10);
+    let Filled { fs, half, payloads } = filled(&runtime, 12 << 10);
+    let other = filled(&runtime, 12 << 10).fs;
     let paths = segments(&fs, "events");
     assert!(paths.len() >= 3);
     let last = paths.last().unwrap();
@@ -242,10 +290,18 @@ fn segments_swapped_duplicated_older_or_of_another_log_are_refused() {
             Box::new(|disk| put(disk, last, &bytes_of(&other, &segments(&other, "events")[0]))),
         ),
         (
-            "the newest older than it was",
+            "the newest without its records",
             Box::new(|disk| {
                 let bytes = bytes_of(disk, last);
                 put(disk, last, &bytes[..1024]);
+            }),
+        ),
+        (
+            "one older than it was",
+            Box::new(|disk| {
+                let newest_then = segments(&half, "events").pop().unwrap();
+                assert_ne!(bytes_of(&half, &newest_then), bytes_of(&fs, &newest_then), "it went on");
+                put(disk, &newest_then, &bytes_of(&half, &newest_then));
             }),
         ),
         (
@@ -269,5 +325,31 @@ fn segments_swapped_duplicated_older_or_of_another_log_are_refused() {
         let disk = fresh(&fs);
         harm(&disk);
         assert_eq!(judge(&runtime, &disk, &payloads, &|| name.to_owned()), Came::Refused, "{name}");
+    }
+}
+
+/// The event log and its evidence as they were, the ledger as it is: a copy that was put back, a disk that forgot.
+#[test]
+fn a_ledger_with_acks_of_events_that_are_not_there_proves_that_they_were() {
+    let runtime = runtime();
+    let Filled { fs, half, payloads } = filled(&runtime, 12 << 10);
+    let older = |tail: &[u8]| {
+        let disk = fresh(&fs);
+        let of_events = |(path, _): &(PathBuf, Vec<u8>)| path.starts_with("data/events");
+        for (path, _) in disk.files().into_iter().filter(of_events) {
+            Fs::remove(&disk, &path).unwrap();
+        }
+        for (path, bytes) in half.files().into_iter().filter(of_events) {
+            disk.put(&path, &bytes);
+        }
+        let newest = segments(&half, "events").pop().unwrap();
+        disk.put(&newest, &[&bytes_of(&half, &newest), tail].concat());
+        disk
+    };
+    for tail in [&b""[..], b"SRECtorn"] {
+        let disk = older(tail);
+        assert_eq!(judge(&runtime, &disk, &payloads, &|| "older events".to_owned()), Came::Refused);
+        let said = support::open(&disk, Recover::Refuse).err().unwrap();
+        assert!(said.contains("the ledger"), "it is the ledger that proves it: {said}");
     }
 }

@@ -243,7 +243,9 @@ impl Run {
                     Err(_) => {
                         (self.model.retired, self.model.known) = (end, end);
                         self.model.start = engine.start().0;
-                        self.model.ledger_poisoned = engine.refuses_entries().is_some();
+                        // A full disk is none: it heals by itself.
+                        let refused = engine.refuses_entries();
+                        self.model.ledger_poisoned = refused.is_some_and(|failure| failure != Failure::Full);
                     }
                 }
             }

@@ -171,9 +171,12 @@ class Client:
         if not lines or "checkpoint" not in lines[-1]:
             return None
         gaps = [line["gap"] for line in lines if "gap" in line]
-        self.oracle.hold(all(gap["from"] == 0 for gap in gaps), f"a hole in the log: {gaps}")
-        events = [line for line in lines[:-1] if "gap" not in line]
-        return gaps[0]["to"] if gaps else 0, events
+        # Retention may go on while it is read: gap behind gap, all before the first event.
+        start = 0
+        for gap in gaps:
+            self.oracle.hold(gap["from"] == start, f"a hole in the log: {gaps}")
+            start = gap["to"]
+        return start, [line for line in lines[:-1] if "gap" not in line]
 
     async def all_of_it(self):
         """Publishes, reads, acknowledges, rolls, and stays until retention has had its turn."""
@@ -270,7 +273,8 @@ class Bench:
             fault.detach()
 
     async def _start_again(self, broker, oracle):
-        """Without the fault everything is as it was said."""
+        """Without the fault everything is as it was said, and it ends in order however slow the machine is."""
+        broker.environment["STENTOR_DRAIN"] = "25s"
         if not await self._start(broker, oracle, "again"):
             return
         async with http() as session:
