@@ -1,5 +1,6 @@
 //! What is due from time to time: retention, views, expiry, gauges.
 
+use super::pace::Pace;
 use crate::clock::{self, Clock};
 use crate::deliver::Registry;
 use crate::engine::{Engine, RetentionLimits};
@@ -25,9 +26,17 @@ pub(super) struct Maintenance {
 impl Maintenance {
     /// Sees to everything each second until told to stop.
     pub(super) async fn run(self, stop: CancellationToken) {
+        let mut pace = Pace::new(self.clock.now(), self.engine.usage().newest);
         while stop.run_until_cancelled(clock::sleep(EVERY)).await.is_some() {
-            let (engine, retention, now) = (Arc::clone(&self.engine), *self.retention.lock(), self.clock.now());
+            let (engine, mut retention, now) = (Arc::clone(&self.engine), *self.retention.lock(), self.clock.now());
+            let before = engine.usage();
+            let allowed = pace.allows(now, before.event_segments.max(before.ledger_segments));
+            retention.max_age = retention.max_age.filter(|_| allowed);
+            retention.receipts = retention.receipts.filter(|_| allowed);
             let done = tokio::task::spawn_blocking(move || engine.maintain(retention, now)).await;
+            let after = self.engine.usage();
+            let took = after.ledger_start > before.ledger_start || matches!(done, Ok(Ok(Some(_))));
+            pace.took(allowed, took);
             match done {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => tracing::error!(%error, "retention could not be done"),

@@ -32,6 +32,7 @@ mod facade;
 mod listener;
 mod maintain;
 mod options;
+mod pace;
 mod reading;
 mod receipts;
 mod repair;

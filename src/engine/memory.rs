@@ -198,7 +198,15 @@ impl Engine for Memory {
     }
     fn usage(&self) -> Usage {
         // What lies in memory takes no disk.
-        Usage { event_bytes: 0, ledger_bytes: 0, ledger_start: Offset::ZERO, disk_free: None }
+        Usage {
+            event_bytes: 0,
+            ledger_bytes: 0,
+            event_segments: 0,
+            ledger_segments: 0,
+            newest: None,
+            ledger_start: Offset::ZERO,
+            disk_free: None,
+        }
     }
 
     fn refuses_events(&self) -> Option<Failure> {

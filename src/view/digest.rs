@@ -9,12 +9,12 @@ pub(super) struct Digest {
 }
 
 impl Digest {
-    pub(super) fn add(&mut self, key: &[u8], value: &[u8]) {
+    fn add(&mut self, key: &[u8], value: &[u8]) {
         self.rows = self.rows.wrapping_add(1);
         self.sum = self.sum.wrapping_add(checksum(key, value));
     }
 
-    pub(super) fn take(&mut self, key: &[u8], value: &[u8]) {
+    fn take(&mut self, key: &[u8], value: &[u8]) {
         self.rows = self.rows.wrapping_sub(1);
         self.sum = self.sum.wrapping_sub(checksum(key, value));
     }
@@ -34,4 +34,23 @@ fn checksum(key: &[u8], value: &[u8]) -> u64 {
     hasher.update(key);
     hasher.update(value);
     u64::from(hasher.finalize())
+}
+
+/// The digest, and the bytes that the rows hold.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rows {
+    pub(super) digest: Digest,
+    pub(super) bytes: u64,
+}
+
+impl Rows {
+    pub(super) fn add(&mut self, key: &[u8], value: &[u8]) {
+        self.digest.add(key, value);
+        self.bytes += (key.len() + value.len()) as u64;
+    }
+
+    pub(super) fn take(&mut self, key: &[u8], value: &[u8]) {
+        self.digest.take(key, value);
+        self.bytes = self.bytes.saturating_sub((key.len() + value.len()) as u64);
+    }
 }

@@ -1,6 +1,6 @@
 //! The store below the tables: opened with suspicion, given up without regret.
 
-use super::digest::Digest;
+use super::digest::{Digest, Rows};
 use super::tables::{Key, Table};
 use crate::fs::Fs;
 use parking_lot::Mutex;
@@ -32,8 +32,8 @@ impl ViewError {
 /// An open view. Blocking: never called from an async task.
 pub struct View {
     db: sled::Db,
-    /// Of the rows as they are.
-    digest: Mutex<Digest>,
+    /// As they are.
+    rows: Mutex<Rows>,
 }
 
 fn guarded<R>(f: impl FnOnce() -> sled::Result<R>) -> Result<R, ViewError> {
@@ -58,22 +58,32 @@ impl View {
         let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(1_000));
         let db = guarded(|| config.open())?;
         let applied = Key::new(Table::Applied, &[]);
-        let (mut digest, mut written) = (Digest::default(), Some(Digest::default()));
+        let (mut rows, mut written) = (Rows::default(), Some(Digest::default()));
         guarded(|| {
             for row in db.iter() {
                 let (key, value) = row?;
                 if *key == *applied.bytes() {
                     written = value.get(8..).and_then(Digest::decode);
                 } else {
-                    digest.add(&key, &value);
+                    rows.add(&key, &value);
                 }
             }
             Ok(())
         })?;
-        if written != Some(digest) {
+        if written != Some(rows.digest) {
             return Err(ViewError("rows are missing or are not what they were".to_owned()));
         }
-        Ok(Self { db, digest: Mutex::new(digest) })
+        Ok(Self { db, rows: Mutex::new(rows) })
+    }
+
+    /// Whether it takes more than eight times as much of the disk as its rows hold, and more than `least` bytes: sled
+    /// gives little back of what it has taken.
+    ///
+    /// # Errors
+    /// The view is not usable.
+    pub fn is_overgrown(&self, least: u64) -> Result<bool, ViewError> {
+        let takes = guarded(|| self.db.size_on_disk())?;
+        Ok(takes > least && takes / 8 > self.rows.lock().bytes)
     }
 
     /// How far the ledger was applied.
@@ -91,11 +101,11 @@ impl View {
     /// The view is not usable.
     pub fn apply(&self, rows: Vec<(Key, Option<Vec<u8>>)>, through: u64) -> Result<(), ViewError> {
         // Of two for one key the later counts.
-        let rows: BTreeMap<&[u8], Option<&[u8]>> =
+        let changes: BTreeMap<&[u8], Option<&[u8]>> =
             rows.iter().map(|(key, value)| (key.bytes(), value.as_deref())).collect();
-        let mut digest = self.digest.lock();
-        let (mut next, mut batch) = (*digest, sled::Batch::default());
-        for (key, value) in rows {
+        let mut rows = self.rows.lock();
+        let (mut next, mut batch) = (*rows, sled::Batch::default());
+        for (key, value) in changes {
             if let Some(old) = guarded(|| self.db.get(key))? {
                 next.take(key, &old);
             }
@@ -107,10 +117,10 @@ impl View {
                 None => batch.remove(key),
             }
         }
-        let applied = [&through.to_be_bytes()[..], &next.encode()].concat();
+        let applied = [&through.to_be_bytes()[..], &next.digest.encode()].concat();
         batch.insert(Key::new(Table::Applied, &[]).bytes(), applied);
         guarded(|| self.db.apply_batch(batch))?;
-        *digest = next;
+        *rows = next;
         Ok(())
     }
 
@@ -136,5 +146,25 @@ impl View {
             }
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::RealFs;
+
+    #[test]
+    fn a_view_that_was_emptied_is_overgrown_and_a_full_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let view = View::open(&RealFs, dir.path()).unwrap();
+        let key = |n: u64| Key::new(Table::Receipts, &[n]);
+        let rows = |value: Option<Vec<u8>>| (0..3_000).map(|n| (key(n), value.clone())).collect::<Vec<_>>();
+        view.apply(rows(Some(vec![7; 1_000])), 1).unwrap();
+        guarded(|| view.db.flush()).unwrap();
+        assert!(!view.is_overgrown(1 << 20).unwrap(), "its rows need it");
+        view.apply(rows(None), 2).unwrap();
+        assert!(view.is_overgrown(1 << 20).unwrap());
+        assert!(!view.is_overgrown(1 << 30).unwrap(), "so little is not worth the work");
     }
 }

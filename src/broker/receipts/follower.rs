@@ -6,7 +6,7 @@
 use super::rows::{Block, VERSION};
 use crate::broker::options::Storage;
 use crate::broker::{Error, ErrorKind};
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::engine::Engine;
 use crate::fs::{Fs, RealFs};
 use crate::ledger::LedgerError;
@@ -28,6 +28,9 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// Views that were set aside and are kept, the newest: they hold nothing that the ledger does not.
 const KEPT: usize = 2;
 const SET_ASIDE: &str = "views-";
+/// How often it is looked whether the view has grown beyond its rows, and from which size on.
+const LOOK: Duration = Duration::from_secs(60);
+const LEAST: u64 = 64 << 20;
 
 /// The view and its follower.
 pub(in crate::broker) struct Receipts {
@@ -148,9 +151,16 @@ fn not_ready() -> Error {
 
 async fn follow(shared: Arc<Shared>, stop: CancellationToken) {
     let mut end = shared.engine.follow_ledger();
-    let mut again = AGAIN.0;
+    let (mut again, mut looked) = (AGAIN.0, Instant::now());
     loop {
         end.borrow_and_update();
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            let theirs = Arc::clone(&shared);
+            if let Err(error) = tokio::task::spawn_blocking(move || theirs.trim(LEAST)).await {
+                tracing::error!(%error, "the look at the view's size panicked");
+            }
+        }
         let theirs = Arc::clone(&shared);
         let stopping = stop.clone();
         let refused = tokio::task::spawn_blocking(move || theirs.catch_up(&stopping)).await.unwrap_or_else(|error| {
@@ -251,6 +261,20 @@ impl Shared {
             RealFs.remove_tree(&self.quarantine.join(name)).map_err(io)?;
         }
         RealFs.create_dir(&self.dir).map_err(io)
+    }
+
+    /// Makes a view anew that takes more of the disk than its rows are worth.
+    fn trim(&self, least: u64) {
+        if !self.view.read().as_ref().is_some_and(|view| view.is_overgrown(least).unwrap_or(false)) {
+            return;
+        }
+        tracing::info!("the receipts' view has grown beyond its rows, and is made again");
+        // sled lets its folder go with the last who has it.
+        *self.view.write() = None;
+        self.progress.send_replace(Progress::default());
+        if let Err(error) = RealFs.remove_tree(&self.dir) {
+            tracing::error!(%error, "the receipts' view cannot be removed");
+        }
     }
 
     fn give_up(&self) {

@@ -201,6 +201,9 @@ impl Engine for Local {
         Usage {
             event_bytes: bytes(events),
             ledger_bytes: bytes(ledger),
+            event_segments: events.list().len(),
+            ledger_segments: ledger.list().len(),
+            newest: events.list().last().map(|segment| segment.last_time()).filter(|time| time.0 > 0),
             ledger_start: ledger.start(),
             disk_free: self.space.free(),
         }

@@ -19,8 +19,7 @@ pub struct RetentionLimits {
     pub receipts: Option<Duration>,
 }
 
-/// Segments that may go in one round. Rounds are a second apart, so that a clock that jumped
-/// years ahead takes a bounded share a minute, and an operator can step in.
+/// Segments that may go in one round: rounds are a second apart, and the disk has other work.
 const MAX_SEGMENTS_A_ROUND: usize = 1;
 
 /// Moves the start as far as the limits say: ledger first, then files.
