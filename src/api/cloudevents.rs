@@ -33,6 +33,7 @@ impl Mode {
 /// Publishes what the request carries: one event, or a batch, all or none.
 pub(super) async fn publish(api: &Api, mode: Mode, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
     let limits = api.broker.publish_limits();
+    other_version(headers)?;
     let event = match mode {
         Mode::Batched => {
             let bytes = body::read(headers, body, limits.max_batch_bytes).await?;
@@ -45,6 +46,18 @@ pub(super) async fn publish(api: &Api, mode: Mode, headers: &HeaderMap, body: Bo
     let channel = event.head.channel.clone();
     let published = api.broker.publish(event).await?;
     Ok(answer(&channel, &published))
+}
+
+/// Beside an envelope the attributes may stand in headers too, but must not say another thing (the HTTP binding's
+/// section 3.2.2). The others are the envelope's business.
+fn other_version(headers: &HeaderMap) -> Result<(), Invalid> {
+    match headers.get("ce-specversion") {
+        Some(version) if version != "1.0" => {
+            let said = String::from_utf8_lossy(version.as_bytes()).escape_debug().to_string();
+            Err(Invalid::new("attribute", format!("'specversion' is '{said}'; 1.0 is taken")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn structured(bytes: &[u8]) -> Result<NewEvent, Problem> {

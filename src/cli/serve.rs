@@ -112,7 +112,7 @@ fn room_for(asked: usize, files: usize, data: &Path) -> usize {
     let segments = |log: &str| RealFs.list(&data.join(log)).map_or(0, |names| names.len());
     let room = files.saturating_sub(OWN_FILES + segments("events") + segments("ledger")).max(1);
     if room < asked {
-        tracing::warn!(asked, room, files, "fewer connections than max_connections: raise the limit on open files");
+        tracing::info!(asked, room, files, "fewer connections than max_connections: the limit on open files is lower");
     }
     asked.min(room)
 }
