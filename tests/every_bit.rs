@@ -33,7 +33,7 @@ fn filled(runtime: &Runtime, bytes: usize) -> Filled {
     let fs = MemoryFs::new();
     let options = LocalOptions {
         event_segment_bytes: (bytes as u64 / 3).max(4096),
-        ledger_segment_bytes: 2048,
+        ledger_segment_bytes: (bytes as u64 / 12).max(2048),
         fill: Fill::Never,
         ..LocalOptions::new("data")
     };
@@ -218,7 +218,7 @@ fn is_harm(disk: &MemoryFs, of: &Path) -> bool {
 #[test]
 fn every_length_of_a_file_is_refused_or_harmless() {
     let runtime = runtime();
-    let Filled { fs, payloads, .. } = filled(&runtime, 8 << 10);
+    let Filled { fs, payloads, .. } = filled(&runtime, if whole() { 1 << 20 } else { 8 << 10 });
     let mut paths = [segments(&fs, "events"), segments(&fs, "ledger")].concat();
     paths.extend(["data/events/durable.meta".into(), "data/ledger/durable.meta".into()]);
     for path in paths {
