@@ -87,9 +87,7 @@ impl Order {
             Heard::CaughtUp { .. } | Heard::Reconnecting { .. } => true,
         }
     }
-}
 
-impl Order {
     /// What to acknowledge anew: nothing where an event before it is to come again.
     fn repeats(&self, heard: &Heard) -> Option<u64> {
         let Heard::Event(event) = heard else { return None };

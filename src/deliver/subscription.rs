@@ -202,18 +202,6 @@ impl Subscription {
         Ok(ticket)
     }
 
-    /// Writes something down of this life of it; none where it has another one by now.
-    ///
-    /// # Errors
-    /// The ledger takes nothing.
-    pub fn record_in(&self, generation: u64, entry: Entry) -> Result<Option<Ticket>, AckRefused> {
-        let mut inner = self.inner.lock();
-        if inner.generation != generation {
-            return Ok(None);
-        }
-        Ok(Some(self.record(&mut inner, vec![entry])?))
-    }
-
     /// Writes down what was acknowledged, now. None where nothing was.
     ///
     /// # Errors
@@ -247,7 +235,7 @@ impl Subscription {
     }
 
     /// Hands entries over to the ledger. What it does not take is not settled: the session ends with it.
-    fn record(&self, inner: &mut Inner, entries: Vec<Entry>) -> Result<Ticket, Failure> {
+    pub(super) fn record(&self, inner: &mut Inner, entries: Vec<Entry>) -> Result<Ticket, Failure> {
         match self.engine.record(entries) {
             Ok(ticket) => {
                 inner.recorded(&ticket);

@@ -272,9 +272,12 @@ impl Worker {
                 let id = self.subscription.id();
                 let reason = "the endpoint answered 410 Gone";
                 let entry = Entry::Paused { id, reason: Some(reason.to_owned()) };
-                let Some(ticket) = self.subscription.record_in(shift.session.generation(), entry).map_err(refused)?
-                else {
-                    return Ok(Next::LookAgain);
+                let ticket = {
+                    let mut inner = self.subscription.inner.lock();
+                    if inner.generation != shift.session.generation() {
+                        return Ok(Next::LookAgain);
+                    }
+                    self.subscription.record(&mut inner, vec![entry])?
                 };
                 ticket.durable().await?;
                 self.tell(Some(News::Paused { reason, offset: Some(offset) })).await;
