@@ -84,6 +84,7 @@ fn turned_bits_and_wrong_reads_are_told_and_nothing_wrong_is_delivered() {
         }
     }
     assert!(rot.refused.get() > 20 && rot.told.get() > 20 && rot.harmless.get() > 20, "each came");
+    assert!(rot.misread.get() > 100, "{} reads gave other bytes", rot.misread.get());
 }
 
 /// Found in review: a process killed between giving a segment its name and syncing the directory, or between writing

@@ -80,7 +80,7 @@ fn options(fs: &Arc<dyn Fs>, data: &Path) -> Result<LogOptions, Error> {
 fn check(fs: &Arc<dyn Fs>, options: &LogOptions, replaced: &[(Offset, [u8; 32])]) -> Result<(), Error> {
     let mut expected = replaced.iter().peekable();
     let mut wrong = None;
-    let visited = log::verify(&**fs, &options.dir, LogKind::Events, &mut |header, body, _, _| {
+    let visited = log::verify(&**fs, &options.dir, LogKind::Events, options.proven, &mut |header, body, _, _| {
         if let Some((_, leaf)) = expected.next_if(|(offset, _)| *offset == header.offset) {
             let event = decode_event(header.offset, header.time, &Bytes::copy_from_slice(body));
             if !event.is_ok_and(|event| event.leaf() == *leaf) {

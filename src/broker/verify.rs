@@ -6,7 +6,7 @@ use crate::codec::decode_event;
 use crate::engine::verify_retired_ids;
 use crate::fs::{Fs, Open, RealFs};
 use crate::ledger::{Entry, State};
-use crate::log::{Finding, LogKind, RecordKind, verify};
+use crate::log::{Finding, LogKind, RecordHeader, RecordKind, verify};
 use crate::model::{Offset, Span, Timestamp};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -38,6 +38,41 @@ impl Report {
     }
 }
 
+/// What the ledger amounts to, as far as it can be read.
+#[derive(Default)]
+struct Fold {
+    state: Option<State>,
+    /// The entry or snapshot that proves most events.
+    proof: Option<Finding>,
+}
+
+impl Fold {
+    fn take(&mut self, header: &RecordHeader, body: &[u8], path: &Path, position: u64) -> Result<(), String> {
+        let known = self.state.as_ref().map_or(Offset::ZERO, |state| state.proven);
+        let result = self.apply(header, body);
+        let proven = self.state.as_ref().map_or(Offset::ZERO, |state| state.proven);
+        if proven > known {
+            let detail = format!("events up to {proven} are proven here, but the log ends before");
+            let (path, span) = (path.to_owned(), Span::one(header.offset));
+            self.proof = Some(Finding { path, position, span, detail, harm: true });
+        }
+        result
+    }
+
+    fn apply(&mut self, header: &RecordHeader, body: &[u8]) -> Result<(), String> {
+        if header.kind == RecordKind::Snapshot {
+            let snapshot = State::decode(body).map_err(|error| error.to_string())?;
+            // The first one tells what is in no entry any more; each later one must be what the entries amount to.
+            let fits = self.state.as_ref().is_none_or(|fold| *fold == snapshot);
+            self.state = Some(snapshot);
+            return if fits { Ok(()) } else { Err("the snapshot is not the fold of the entries before it".to_owned()) };
+        }
+        let entry = Entry::decode(body).map_err(|error| error.to_string())?;
+        self.state.get_or_insert_default().apply(&entry, header.time);
+        Ok(())
+    }
+}
+
 /// Checks a data directory that no broker holds: every checksum, every offset, the ledger against the log.
 ///
 /// `progress` is called now and then with the records checked so far.
@@ -60,7 +95,15 @@ pub fn verify_data(data: &Path, progress: &mut dyn FnMut(u64)) -> Result<Report,
     let mut report = Report::default();
     let mut leaves = Sha256::new();
     let mut checked = 0;
-    let events = verify(&fs, &data.join("events"), LogKind::Events, &mut |header, body, _, _| {
+    // The ledger first: what it proves tells what is missing from the events.
+    let mut fold = Fold::default();
+    let ledger = verify(&fs, &data.join("ledger"), LogKind::Ledger, Offset::ZERO, &mut |header, body, path, position| {
+        fold.take(header, body, path, position)
+    })
+    .map_err(unreadable)?;
+    let Fold { state, proof } = fold;
+    let state = state.unwrap_or_default();
+    let events = verify(&fs, &data.join("events"), LogKind::Events, state.proven, &mut |header, body, _, _| {
         checked += 1;
         if checked % 4096 == 0 {
             progress(checked);
@@ -70,27 +113,6 @@ pub fn verify_data(data: &Path, progress: &mut dyn FnMut(u64)) -> Result<Report,
         Ok(())
     })
     .map_err(unreadable)?;
-    let mut fold: Option<State> = None;
-    let ledger = verify(&fs, &data.join("ledger"), LogKind::Ledger, &mut |header, body, _, _| {
-        if header.kind == RecordKind::Snapshot {
-            let snapshot = State::decode(body).map_err(|error| error.to_string())?;
-            // The first one tells what is in no entry any more; each later one must be what the entries amount to.
-            let fits = fold.as_ref().is_none_or(|fold| *fold == snapshot);
-            fold = Some(snapshot);
-            return if fits { Ok(()) } else { Err("the snapshot is not the fold of the entries before it".to_owned()) };
-        }
-        let state = fold.get_or_insert_default();
-        let entry = Entry::decode(body).map_err(|error| error.to_string())?;
-        state.apply(&entry, header.time);
-        match entry.proves() {
-            Some(proven) if proven > events.end => {
-                Err(format!("this entry proves events up to {proven}, but the log ends at {}", events.end))
-            }
-            _ => Ok(()),
-        }
-    })
-    .map_err(unreadable)?;
-    let state = fold.unwrap_or_default();
     let mut missing = |log: &str, from: Offset, to: Offset| {
         if from < to {
             let detail = "the oldest segments are missing, and no retention took them".to_owned();
@@ -121,6 +143,7 @@ pub fn verify_data(data: &Path, progress: &mut dyn FnMut(u64)) -> Result<Report,
             harm: true,
         });
     }
+    report.findings.extend(proof.filter(|_| state.proven > events.end));
     for subscriber in state.subscribers().filter(|subscriber| subscriber.floor > events.end) {
         report.findings.push(Finding {
             path: data.join("ledger"),

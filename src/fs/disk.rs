@@ -139,6 +139,15 @@ impl Naming {
     }
 }
 
+/// Where a wrong read has its bytes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WrongRead {
+    /// The sector behind the right one.
+    Behind,
+    /// The same place in another file, so many further on in the order of names.
+    Another(usize),
+}
+
 /// All files and names.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Disk {
@@ -197,6 +206,25 @@ impl Disk {
             }
             !here
         });
+    }
+
+    /// At most so many bytes of a file from a position on.
+    pub(super) fn bytes(&self, (file, position): (usize, u64), most: usize) -> &[u8] {
+        let bytes = self.files.get(file).map(|file| file.bytes.as_slice()).unwrap_or_default();
+        let rest = usize::try_from(position).ok().and_then(|position| bytes.get(position..)).unwrap_or_default();
+        rest.get(..most).unwrap_or(rest)
+    }
+
+    /// The place that a wrong read gives in place of the right one.
+    pub(super) fn elsewhere(&self, (file, position): (usize, u64), wrong: WrongRead) -> (usize, u64) {
+        match wrong {
+            WrongRead::Behind => (file, position + SECTOR as u64),
+            WrongRead::Another(further) => {
+                let own = self.names.values().position(|other| *other == file).unwrap_or_default();
+                let other = self.names.values().cycle().nth(own + 1 + further % self.names.len().max(1));
+                (other.copied().unwrap_or(file), position)
+            }
+        }
     }
 
     /// Bytes in all files that have a name.

@@ -1,6 +1,6 @@
 //! A disk in memory, with every fault that RELIABILITY.md asks about.
 
-use super::disk::Disk;
+use super::disk::{Disk, WrongRead};
 use super::{Choices, File, Fs, Open};
 use parking_lot::Mutex;
 use std::io;
@@ -19,8 +19,8 @@ pub struct Fault {
     pub capacity: Option<u64>,
     /// Whether a failed sync also drops from the cache what it gave up; else it stays readable until the power goes.
     pub drops: bool,
-    /// The call, counted from 0, that, where it reads, gives the block behind the one that was asked for.
-    pub wrong_read: Option<u64>,
+    /// The call, counted from 0, that, where it reads, gives other bytes than those that were asked for.
+    pub wrong_read: Option<(u64, WrongRead)>,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +29,7 @@ struct State {
     fault: Fault,
     calls: u64,
     trace: u64,
+    misread: bool,
 }
 
 /// A file system in memory. Clones share the disk.
@@ -40,9 +41,6 @@ struct MemoryFile {
     file: usize,
     holds_lock: std::sync::atomic::AtomicBool,
 }
-
-/// How far off a wrong read is: a block of a disk.
-const WRONG_BY: u64 = 4096;
 
 /// A path as a number in a trace.
 fn digest(path: &Path) -> u64 {
@@ -92,6 +90,12 @@ impl MemoryFs {
     #[must_use]
     pub fn trace(&self) -> u64 {
         self.0.lock().trace
+    }
+
+    /// Whether the wrong read that was set gave bytes that differ from the right ones.
+    #[must_use]
+    pub fn was_misread(&self) -> bool {
+        self.0.lock().misread
     }
 
     /// The disk as a crash at this moment leaves it.
@@ -208,13 +212,20 @@ impl File for MemoryFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let mut state = self.fs.0.lock();
         state.call([10, self.file as u64, position, buffer.len() as u64])?;
-        let wrong = state.fault.wrong_read.is_some_and(|nth| state.calls == nth + 1);
-        let position = if wrong { position + WRONG_BY } else { position };
-        let bytes = state.disk.files.get(self.file).map(|file| file.bytes.as_slice()).unwrap_or_default();
-        let rest = usize::try_from(position).ok().and_then(|position| bytes.get(position..)).unwrap_or_default();
-        let read = rest.len().min(buffer.len());
-        if let (Some(to), Some(from)) = (buffer.get_mut(..read), rest.get(..read)) {
-            to.copy_from_slice(from);
+        let right = (self.file, position);
+        let bytes = state.disk.bytes(right, buffer.len());
+        let read = bytes.len();
+        let Some(buffer) = buffer.get_mut(..read) else { return Ok(0) };
+        buffer.copy_from_slice(bytes);
+        if let Some((_, wrong)) = state.fault.wrong_read.filter(|(nth, _)| state.calls == nth + 1) {
+            // A disk gives as much as it was asked for, from wherever it is; behind the end of a file stand zeros.
+            let wrong = state.disk.bytes(state.disk.elsewhere(right, wrong), read);
+            let zeros = std::iter::repeat_n(&0, read - wrong.len());
+            let differs = buffer.iter_mut().zip(wrong.iter().chain(zeros)).fold(false, |differs, (to, from)| {
+                let before = std::mem::replace(to, *from);
+                differs | (before != *from)
+            });
+            state.misread |= differs;
         }
         Ok(read)
     }

@@ -12,6 +12,7 @@ mod real;
 mod salvage;
 
 pub use choices::Choices;
+pub use disk::WrongRead;
 pub use mangle::MangleFs;
 pub use memory::{Fault, MemoryFs};
 pub use real::RealFs;

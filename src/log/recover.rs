@@ -2,7 +2,7 @@
 
 use super::branches::{Branch, take};
 use super::error::{Damage, LogError};
-use super::judge::judge;
+use super::judge::Unsealed;
 use super::meta::{Durable, Meta};
 use super::record::Bad;
 use super::scan::{self, Scanned};
@@ -266,9 +266,12 @@ impl Walk<'_> {
             take(Branch::TornBatch);
         }
         let kept = before_batch.unwrap_or_else(|| good.clone());
-        let damage = judge(self.options, &found.path, &found.header, &bytes, &good, kept.next, last, durable);
+        let (path, header, proven) = (&*found.path, &found.header, self.options.proven);
+        let unsealed = Unsealed { path, header, bytes: &bytes, good: &good, kept: kept.next, last, durable, proven };
+        let damage = unsealed.damage();
         let extent = Extent { end: kept.end as u64, next: kept.next, last_time: kept.last_time, footer: None };
-        if let Some(damage) = damage {
+        if let Some((branch, damage)) = damage {
+            take(branch);
             let to = damage.span.to;
             self.met(damage)?;
             // Served around: readers go as far as valid records do, and meet the damage on their way.

@@ -1,7 +1,8 @@
 //! Checking a log that nobody has open: every checksum, every offset, every footer.
 
 use super::error::LogError;
-use super::meta::Meta;
+use super::judge::Unsealed;
+use super::meta::{Durable, Meta};
 use super::record::{self, Bad, RecordHeader, RecordKind};
 use super::scan;
 use super::segment::{self, BadHeader, FOOTER_BYTES, Footer, SegmentHeader};
@@ -49,9 +50,17 @@ pub type Visit<'a> = &'a mut dyn FnMut(&RecordHeader, &[u8], &Path, u64) -> Resu
 
 /// Reads a whole log without changing anything; `visit` gets each good record and its body.
 ///
+/// `proven` is the offset up to which the other log proves that this one was synced, 0 where it proves nothing.
+///
 /// # Errors
 /// Only the file system's: damage is a finding.
-pub fn verify(fs: &dyn Fs, dir: &Path, kind: LogKind, visit: Visit<'_>) -> Result<Verified, LogError> {
+pub fn verify(
+    fs: &dyn Fs,
+    dir: &Path,
+    kind: LogKind,
+    proven: Offset,
+    visit: Visit<'_>,
+) -> Result<Verified, LogError> {
     let mut firsts: Vec<Offset> =
         fs.list(dir).map_err(LogError::io(dir))?.iter().filter_map(|name| names::parse_segment(name)).collect();
     firsts.sort_unstable();
@@ -78,8 +87,8 @@ pub fn verify(fs: &dyn Fs, dir: &Path, kind: LogKind, visit: Visit<'_>) -> Resul
                 (Span::new(before.min(*first), before.max(*first)), "a hole in offsets before it".to_owned());
             found.holes.push(Finding { path: path.clone(), position: 0, span, detail, harm: true });
         }
-        let last = n + 1 == firsts.len();
-        let next = found.segment(fs, &path, kind, *first, last, visit)?;
+        let evidence = Evidence { last: n + 1 == firsts.len(), durable: meta, proven };
+        let next = found.segment(fs, &path, kind, *first, &evidence, visit)?;
         expected = Some(next.max(*first));
         found.end = next.max(*first);
         found.segments += 1;
@@ -89,6 +98,13 @@ pub fn verify(fs: &dyn Fs, dir: &Path, kind: LogKind, visit: Visit<'_>) -> Resul
         found.note(dir, 0, span, "the log ends before what durable.meta says was synced", true);
     }
     Ok(found)
+}
+
+/// What tells of a segment's end how far it was synced.
+struct Evidence {
+    last: bool,
+    durable: Option<Durable>,
+    proven: Offset,
 }
 
 impl Verified {
@@ -103,7 +119,7 @@ impl Verified {
         path: &Path,
         kind: LogKind,
         first: Offset,
-        last: bool,
+        evidence: &Evidence,
         visit: Visit<'_>,
     ) -> Result<Offset, LogError> {
         let file = fs.open(path, Open::Read).map_err(LogError::io(path))?;
@@ -167,29 +183,25 @@ impl Verified {
             self.note(path, good.end as u64, span, "a bad record in a sealed segment", true);
             return Ok(footer.next);
         }
-        let mut beyond = good.next;
-        let mut damaged = !last;
-        let mut at = good.end + 1;
-        while let Some((position, header)) = record::find_header(&bytes, at, header.nonce) {
-            damaged |= header.durable > good.next;
-            beyond = beyond.max(header.offset.next());
-            at = position + 1;
-        }
-        let span = Span::new(good.next, beyond);
-        if damaged {
-            self.note(path, good.end as u64, span, "a bad record, or a footer that is missing or wrong", true);
-            return Ok(beyond);
+        let kept = before.as_ref().map_or(good.next, |before| before.next);
+        let &Evidence { last, durable, proven } = evidence;
+        let (header, bytes) = (&header, &bytes);
+        let unsealed = Unsealed { path, header, bytes, good: &good, kept, last, durable, proven };
+        if let Some((_, damage)) = unsealed.damage() {
+            let to = damage.span.to;
+            self.note(path, damage.position, damage.span, damage.detail, true);
+            return Ok(to);
         }
         if !matches!(good.stop, Bad::Blank) || tail.iter().any(|b| *b != 0) || before.is_some() {
             self.note(
                 path,
                 good.end as u64,
-                span,
+                Span::new(good.next, unsealed.end_of_valid()),
                 "a torn tail, never acknowledged; the next start sets it aside",
                 false,
             );
         }
-        Ok(before.map_or(good.next, |before| before.next))
+        Ok(kept)
     }
 
     fn snapshot(&mut self, path: &Path, bytes: &[u8], header: &SegmentHeader, visit: Visit<'_>) {

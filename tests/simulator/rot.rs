@@ -6,7 +6,7 @@ use super::workload::{Base, STEPS, open};
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use stentor::engine::Engine;
-use stentor::fs::{Choices, Fault, Fs, MemoryFs};
+use stentor::fs::{Choices, Fault, Fs, MemoryFs, WrongRead};
 use tokio::runtime::Runtime;
 
 /// What came of it.
@@ -19,6 +19,8 @@ pub(crate) struct Rot {
     pub(crate) told: Cell<u64>,
     /// It hit nothing that matters: every promise is kept.
     pub(crate) harmless: Cell<u64>,
+    /// Wrong reads that gave other bytes than the right ones.
+    pub(crate) misread: Cell<u64>,
 }
 
 impl Rot {
@@ -79,12 +81,14 @@ impl Rot {
         add(&self.harmless, 1);
     }
 
-    /// Lets one call of a start, and of reading everything, give the wrong block.
+    /// Lets one call of a start, and of reading everything, give the sector behind, or another file's bytes.
     pub(crate) fn read_wrong(&self, runtime: &Runtime, base: &Base, draw: &mut Choices, story: &dyn Fn() -> String) {
         let disk = base.fs.fork();
         let nth = draw.pick(60) as u64;
-        disk.set_fault(Fault { wrong_read: Some(nth), ..Fault::default() });
-        self.judge(runtime, &disk, &base.oracle, &|| format!("{}, call {nth} reads another block", story()));
+        let wrong = if draw.pick(2) == 0 { WrongRead::Behind } else { WrongRead::Another(draw.pick(8)) };
+        disk.set_fault(Fault { wrong_read: Some((nth, wrong)), ..Fault::default() });
+        self.judge(runtime, &disk, &base.oracle, &|| format!("{}, call {nth} reads wrong: {wrong:?}", story()));
+        add(&self.misread, u64::from(disk.was_misread()));
     }
 
     /// Either it is said, or everything is as it was promised.

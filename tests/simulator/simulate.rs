@@ -119,11 +119,12 @@ fn run(asked: &Asked) {
     tell(&tries, began);
     let rot = rot(&runtime, seed, asked.rot / asked.of);
     println!(
-        "bits and reads     {:>12}: {} refused, {} told, {} harmless",
+        "bits and reads     {:>12}: {} refused, {} told, {} harmless; {} reads gave other bytes",
         rot.tried.get(),
         rot.refused.get(),
         rot.told.get(),
-        rot.harmless.get()
+        rot.harmless.get(),
+        rot.misread.get()
     );
     println!("branches of recovery");
     for (name, times) in branches() {
