@@ -210,7 +210,8 @@ async fn evidence_that_cannot_be_read_is_made_anew_on_an_operators_word() {
 #[tokio::test]
 async fn verify_names_its_place_and_goes_on() {
     let bad = harmed(OLDEST, 21_000..21_512, ALWAYS).await;
-    let found = verify(&bad, Path::new("data/events"), LogKind::Events, &mut |_, _, _, _| Ok(())).unwrap();
+    let found =
+        verify(&bad, Path::new("data/events"), LogKind::Events, Offset::ZERO, &mut |_, _, _, _| Ok(())).unwrap();
     let named = |one: &Finding| one.harm && one.path == bad.path && one.position == 20_480;
     assert!(found.findings.iter().any(named), "{found:?}");
     assert_eq!(found.end, Offset(EVENTS), "it is read to its end");

@@ -138,7 +138,7 @@ fn every_bit_of_a_segment_that_is_turned_is_found_by_whoever_reads_there() {
     let path = segments(&fs, "events")[0].clone();
     let size = bytes_of(&fs, &path).len();
     let mut records: Vec<(Offset, std::ops::Range<usize>)> = Vec::new();
-    verify(&fs, Path::new("data/events"), LogKind::Events, &mut |header, _, file, at| {
+    verify(&fs, Path::new("data/events"), LogKind::Events, Offset::ZERO, &mut |header, _, file, at| {
         if file == path {
             records.push((header.offset, at as usize..at as usize + header.record_len()));
         }
@@ -161,7 +161,8 @@ fn every_bit_of_a_segment_that_is_turned_is_found_by_whoever_reads_there() {
             }
             // Headers and footers are no reader's business: the scrub and verify find them.
             None => {
-                let report = verify(&fs, Path::new("data/events"), LogKind::Events, &mut |_, _, _, _| Ok(()));
+                let report =
+                    verify(&fs, Path::new("data/events"), LogKind::Events, Offset::ZERO, &mut |_, _, _, _| Ok(()));
                 assert!(report.unwrap().findings.iter().any(|finding| finding.harm), "bit {bit}: not found");
                 around += 1;
             }
@@ -211,7 +212,7 @@ fn is_harm(disk: &MemoryFs, of: &Path) -> bool {
         dir if dir.ends_with("events") => (dir, LogKind::Events),
         dir => (dir, LogKind::Ledger),
     };
-    let report = verify(disk, dir, kind, &mut |_, _, _, _| Ok(())).unwrap();
+    let report = verify(disk, dir, kind, Offset::ZERO, &mut |_, _, _, _| Ok(())).unwrap();
     report.findings.iter().any(|finding| finding.harm && finding.path == of)
 }
 

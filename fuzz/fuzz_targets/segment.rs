@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
     let nonce = header.map_or(0, |header| header.nonce);
     let mut shown = 0;
     let checked = memory::within(data.len() * 4 + (64 << 10), || {
-        verify(&fs, &dir, kind, &mut |header, body, _, position| {
+        verify(&fs, &dir, kind, Offset::ZERO, &mut |header, body, _, position| {
             // The snapshot in front is shown as well; the chain begins behind it.
             if header.kind == RecordKind::Snapshot {
                 return Ok(());

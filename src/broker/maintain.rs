@@ -26,17 +26,19 @@ pub(super) struct Maintenance {
 impl Maintenance {
     /// Sees to everything each second until told to stop.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let mut pace = Pace::new(self.clock.now(), self.engine.usage().newest);
+        let (mut events, mut receipts) = (Pace::new(self.clock.now()), Pace::new(self.clock.now()));
         while stop.run_until_cancelled(clock::sleep(EVERY)).await.is_some() {
             let (engine, mut retention, now) = (Arc::clone(&self.engine), *self.retention.lock(), self.clock.now());
-            let before = engine.usage();
-            let allowed = pace.allows(now, before.event_segments.max(before.ledger_segments));
-            retention.max_age = retention.max_age.filter(|_| allowed);
-            retention.receipts = retention.receipts.filter(|_| allowed);
+            let (before, start) = (engine.usage(), engine.start());
+            let (may, may_receipts) =
+                (events.allows(now, before.event_segments), receipts.allows(now, before.ledger_segments));
+            retention.max_age = retention.max_age.filter(|_| may);
+            retention.receipts = retention.receipts.filter(|_| may_receipts);
             let done = tokio::task::spawn_blocking(move || engine.maintain(retention, now)).await;
-            let after = self.engine.usage();
-            let took = after.ledger_start > before.ledger_start || matches!(done, Ok(Ok(Some(_))));
-            pace.took(allowed, took);
+            // A round that failed does not tell that nothing was too old.
+            let well = matches!(done, Ok(Ok(_)));
+            events.took(may && well, self.engine.start() > start);
+            receipts.took(may_receipts && well, self.engine.usage().ledger_start > before.ledger_start);
             match done {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => tracing::error!(%error, "retention could not be done"),

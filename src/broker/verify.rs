@@ -5,7 +5,7 @@ use super::{Error, ErrorKind};
 use crate::codec::decode_event;
 use crate::engine::verify_retired_ids;
 use crate::fs::{Fs, Open, RealFs};
-use crate::ledger::{Entry, State};
+use crate::ledger::{Entry, KEY_FILE, State, Vault};
 use crate::log::{Finding, LogKind, RecordHeader, RecordKind, verify};
 use crate::model::{Offset, Span, Timestamp};
 use bytes::Bytes;
@@ -97,10 +97,11 @@ pub fn verify_data(data: &Path, progress: &mut dyn FnMut(u64)) -> Result<Report,
     let mut checked = 0;
     // The ledger first: what it proves tells what is missing from the events.
     let mut fold = Fold::default();
-    let ledger = verify(&fs, &data.join("ledger"), LogKind::Ledger, Offset::ZERO, &mut |header, body, path, position| {
-        fold.take(header, body, path, position)
-    })
-    .map_err(unreadable)?;
+    let ledger =
+        verify(&fs, &data.join("ledger"), LogKind::Ledger, Offset::ZERO, &mut |header, body, path, position| {
+            fold.take(header, body, path, position)
+        })
+        .map_err(unreadable)?;
     let Fold { state, proof } = fold;
     let state = state.unwrap_or_default();
     let events = verify(&fs, &data.join("events"), LogKind::Events, state.proven, &mut |header, body, _, _| {
@@ -113,15 +114,13 @@ pub fn verify_data(data: &Path, progress: &mut dyn FnMut(u64)) -> Result<Report,
         Ok(())
     })
     .map_err(unreadable)?;
-    let mut missing = |log: &str, from: Offset, to: Offset| {
-        if from < to {
-            let detail = "the oldest segments are missing, and no retention took them".to_owned();
-            let (path, span) = (data.join(log), Span::new(from, to));
+    for (log, from) in [(&events, state.start), (&ledger, state.ledger_start)] {
+        if let Some(path) = log.oldest.clone().filter(|_| from < log.start) {
+            let detail = "the segments before it are missing, and no retention took them".to_owned();
+            let span = Span::new(from, log.start);
             report.findings.push(Finding { path, position: 0, span, detail, harm: true });
         }
-    };
-    missing("events", state.start, events.start);
-    missing("ledger", state.ledger_start, ledger.start);
+    }
     let holes = [(events.holes, state.start), (ledger.holes, state.ledger_start)];
     for (holes, start) in holes {
         // Below the start files may be missing: retention was on its way when the process ended.
@@ -144,6 +143,12 @@ pub fn verify_data(data: &Path, progress: &mut dyn FnMut(u64)) -> Result<Report,
         });
     }
     report.findings.extend(proof.filter(|_| state.proven > events.end));
+    if state.event_log.is_some()
+        && let Err(error) = Vault::open(&fs, &data.join("keys"), true)
+    {
+        let (path, span) = (data.join("keys").join(KEY_FILE), Span::new(Offset::ZERO, Offset::ZERO));
+        report.findings.push(Finding { path, position: 0, span, detail: error.to_string(), harm: true });
+    }
     for subscriber in state.subscribers().filter(|subscriber| subscriber.floor > events.end) {
         report.findings.push(Finding {
             path: data.join("ledger"),

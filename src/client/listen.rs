@@ -140,6 +140,11 @@ impl Listening {
     /// The broker refuses the subscription, or closed the connection with a code that says not to come back.
     pub async fn next(&mut self) -> Result<Heard, ClientError> {
         loop {
+            // What was kept for a named listener is not his any more: the broker sends it again, here or to whoever
+            // took over. Done now it would be done twice.
+            if self.listen.subscriber.is_some() && self.met.as_ref().is_some_and(is_end) {
+                self.waiting.clear();
+            }
             if let Some(heard) = self.waiting.pop_front() {
                 return Ok(heard);
             }
@@ -344,4 +349,9 @@ impl Listening {
             query.append_pair("ack_timeout", timeout);
         }
     }
+}
+
+/// Whether nothing follows what was met: the connection was closed, or broke.
+fn is_end(met: &Option<Result<Message, WsError>>) -> bool {
+    !matches!(met, Some(Ok(message)) if !message.is_close())
 }

@@ -85,7 +85,6 @@ impl Worker {
     pub async fn run(self) {
         while !self.finish.is_cancelled() {
             let Some(subscriber) = self.parts.engine.state().get(self.subscription.id()).cloned() else { return };
-            let Target::Connector { settings, .. } = subscriber.target else { return };
             if let Some(reason) = &subscriber.paused {
                 // An operator gives none, and knows.
                 self.alarmed.fetch_or(!reason.is_empty(), Relaxed);
@@ -97,6 +96,16 @@ impl Worker {
                 self.rest(Some(PAUSE_AFTER_FAILURE)).await;
                 continue;
             }
+            let Some(session) = Session::begin(&self.subscription, &self.parts.hub, Via::Connector) else { return };
+            // A change or seek that ended the session before may still be on its way to the ledger. All that this one
+            // works with is read behind it, so that nothing of the life before is in it.
+            if let Some(ticket) = self.parts.engine.ledger_barrier()
+                && let Err(error) = ticket.durable().await
+            {
+                tracing::error!(connector = %self.subscription.name(), %error, "cannot work");
+                self.rest(Some(PAUSE_AFTER_FAILURE)).await;
+                continue;
+            }
             let secrets = match open_secrets(&*self.parts.engine, self.subscription.id()) {
                 Ok(secrets) => secrets,
                 Err(error) => {
@@ -105,9 +114,8 @@ impl Worker {
                     continue;
                 }
             };
-            let Some(session) = Session::begin(&self.subscription, &self.parts.hub, Via::Connector) else { return };
-            // Read behind the session's beginning, so that nothing of the life before is in it.
             let Some(subscriber) = self.parts.engine.state().get(self.subscription.id()).cloned() else { return };
+            let Target::Connector { settings, .. } = subscriber.target else { return };
             let seeks = self.subscription.inner.lock().seeks;
             let (wall, now) = (self.parts.clock.now(), Instant::now());
             let remembered = |(offset, failed)| (offset, Failing::remembered(&failed, wall, now));

@@ -203,7 +203,6 @@ impl Engine for Memory {
             ledger_bytes: 0,
             event_segments: 0,
             ledger_segments: 0,
-            newest: None,
             ledger_start: Offset::ZERO,
             disk_free: None,
         }

@@ -33,8 +33,6 @@ pub struct Usage {
     pub event_segments: usize,
     /// Segments of the ledger.
     pub ledger_segments: usize,
-    /// The newest event's time; none where there is no event.
-    pub newest: Option<Timestamp>,
     /// The oldest ledger entry kept.
     pub ledger_start: Offset,
     /// Bytes that can still be written, where that is known.

@@ -16,6 +16,7 @@ pub use disk::WrongRead;
 pub use mangle::MangleFs;
 pub use memory::{Fault, MemoryFs};
 pub use real::RealFs;
+use salvage::unreadable;
 pub use salvage::{SalvageFs, is_unreadable, read_around};
 
 use std::io;
@@ -137,7 +138,7 @@ pub trait File: Send + Sync {
     fn try_lock(&self) -> io::Result<bool>;
 }
 
-/// Reads a whole file.
+/// Reads a whole file; what the disk refuses is asked for again before it counts as gone.
 ///
 /// # Errors
 /// The system's, and `InvalidData` where it is longer than `limit`.
@@ -148,7 +149,10 @@ pub fn read_all(fs: &dyn Fs, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{len} bytes where at most {limit} belong")));
     }
     let mut bytes = vec![0; len];
-    let read = file.read_at(&mut bytes, 0)?;
+    let (read, refused) = read_around(&*file, &mut bytes, 0)?;
+    if let Some(place) = refused.first() {
+        return Err(unreadable(place));
+    }
     bytes.truncate(read);
     Ok(bytes)
 }

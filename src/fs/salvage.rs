@@ -57,6 +57,11 @@ pub fn read_around(file: &dyn File, buffer: &mut [u8], position: u64) -> io::Res
     Ok((there, refused))
 }
 
+/// The error of a disk that does not give these bytes back.
+pub(super) fn unreadable(place: &Range<u64>) -> io::Error {
+    io::Error::other(format!("the disk does not give bytes {} to {} back", place.start, place.end))
+}
+
 fn is_given_back(file: &dyn File, page: &mut [u8], from: u64) -> io::Result<bool> {
     for _ in 0..TRIES {
         match file.read_at(page, from) {

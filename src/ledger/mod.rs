@@ -24,4 +24,4 @@ pub use state::State;
 pub use store::{Ledger, Recorded};
 pub use subscriber::{FailedAttempt, Subscriber};
 pub use target::Target;
-pub use vault::{Vault, VaultError};
+pub use vault::{KEY_FILE, Vault, VaultError};

@@ -13,7 +13,8 @@ use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use std::io;
 use std::path::{Path, PathBuf};
 
-const KEY_FILE: &str = "secrets.key";
+/// The name of the key, in the folder `keys`.
+pub const KEY_FILE: &str = "secrets.key";
 const KEY_BYTES: usize = 32;
 
 /// What goes wrong with keys and sealed secrets.

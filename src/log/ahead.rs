@@ -115,11 +115,12 @@ impl Ahead {
         }
     }
 
-    /// Whether a next segment can be had without waiting for space.
+    /// Whether the next segment waits for space. After any other trouble it is opened as it is wanted.
     pub(crate) fn refused(&self) -> bool {
-        self.filler
-            .as_ref()
-            .is_some_and(|(shared, _)| matches!(*shared.slot.lock(), Slot::Refused(_) | Slot::Retrying(_)))
+        self.filler.as_ref().is_some_and(|(shared, _)| match &*shared.slot.lock() {
+            Slot::Refused(kind) | Slot::Retrying(kind) => fs::is_full(&(*kind).into()),
+            _ => false,
+        })
     }
 }
 

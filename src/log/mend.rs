@@ -186,7 +186,11 @@ impl Mending<'_> {
             let span = Span::new(first, first);
             Some(Damage { path: old.path.clone(), position, span, detail: detail.to_owned() })
         };
-        let harm = if wants_snapshot && state.is_some() && found.is_none() {
+        let harm = if old.header.is_none() && !lost {
+            whole(0, "its header cannot be read, or it is of another log or place")
+        } else if old.one_header && !lost {
+            whole(0, "a copy of the header, or what stands between the copies, is damaged")
+        } else if wants_snapshot && state.is_some() && found.is_none() {
             whole(DATA_START, "the snapshot's checksum does not hold")
         } else if not_as_sealed && !lost {
             whole(end as u64, "its footer is missing or wrong, or something stands behind it")
@@ -221,7 +225,8 @@ impl Mending<'_> {
         let first = self.next;
         let path = self.options.dir.join(names::segment(first));
         let damage = Damage { path: path.clone(), position: 0, span: Span::new(first, to), detail: why.to_owned() };
-        let old = Old { first, path, bytes: Vec::new(), header: None, footer: None, refused: Vec::new() };
+        let old =
+            Old { first, path, bytes: Vec::new(), header: None, footer: None, one_header: false, refused: Vec::new() };
         let state = self.owner.snapshot(first, None);
         self.rewrite(&old, vec![Piece::Lost(damage)], state, None)
     }
@@ -258,6 +263,8 @@ impl Mending<'_> {
                 Piece::Record(at, header) => {
                     let body = self.keep(&old.bytes, at, &header)?;
                     new.push(header.kind, self.time, &body);
+                    // A gap stands for more than its own offset.
+                    new.next = record::behind(&header, &body).unwrap_or(new.next);
                 }
                 Piece::Lost(damage) => {
                     let filled = self.owner.lost(&damage)?;
@@ -275,7 +282,10 @@ impl Mending<'_> {
             }
         }
         let end = new.bytes.len() as u64;
-        new.seal(old.first, self.time);
+        // One without records stays the active one: sealed, it would share its name with the segment that follows.
+        if new.count > 0 {
+            new.seal(old.first, self.time);
+        }
         if self.write {
             self.put(old, &new.bytes)?;
         }

@@ -27,6 +27,8 @@ pub(super) struct Old {
     pub(super) bytes: Vec<u8>,
     pub(super) header: Option<SegmentHeader>,
     pub(super) footer: Option<Footer>,
+    /// Whether one of the header's two copies is damaged.
+    pub(super) one_header: bool,
     /// Where zeros stand for what the disk does not give back.
     pub(super) refused: Vec<std::ops::Range<u64>>,
 }
@@ -39,12 +41,12 @@ pub(super) fn read(
 ) -> Result<Old, LogError> {
     let path = options.dir.join(names::segment(first));
     let (bytes, refused) = read_all(fs, &path).map_err(LogError::io(&path))?;
-    let header = match SegmentHeader::decode(&bytes) {
-        Ok((header, _)) => Some(header),
+    let (header, both) = match SegmentHeader::decode(&bytes) {
+        Ok((header, both)) => (Some(header), both),
         Err(segment::BadHeader::Version(found)) => {
             return Err(LogError::Unknown { path, what: "format version", found });
         }
-        Err(segment::BadHeader::Damaged) => None,
+        Err(segment::BadHeader::Damaged) => (None, true),
     };
     let header = header.filter(|header| {
         header.kind == options.kind && header.first == first && log_id.is_none_or(|id| id == header.log_id)
@@ -53,7 +55,7 @@ pub(super) fn read(
         let found = segment::find_footer(&bytes, DATA_START as usize, header.nonce)?;
         (found.first == first).then_some(found)
     });
-    Ok(Old { first, path, bytes, header, footer, refused })
+    Ok(Old { first, path, bytes, header, footer, one_header: !both, refused })
 }
 
 /// All of a file, with zeros for what the disk does not give back.
@@ -112,9 +114,9 @@ pub(super) fn pieces(old: &Old, following: Option<Offset>, proven: Offset) -> Re
             _ => {}
         }
         // The next record that is whole, wherever it stands.
-        let Some((found, offset)) = resync(&old.bytes, at + 1, header.nonce, next, bound) else { break };
-        pieces.push(lost(at, Span::new(next, offset), "no valid record"));
-        (at, next) = (found, offset);
+        let Some((found, record)) = resync(&old.bytes, at + 1, header.nonce, next, bound) else { break };
+        pieces.push(lost(at, Span::new(next, record.offset), "no valid record"));
+        (at, next) = (found, record.offset);
     }
     match until {
         Some(to) if next < to => pieces.push(lost(at, Span::new(next, to), "no valid record")),

@@ -186,7 +186,9 @@ fn damaged(segment: &Segment, extent: &Extent, position: u64, at: Offset, bad: O
         Err(error) => error,
         Ok(bytes) => {
             let behind = resync(&bytes, 1, segment.header.nonce, at, extent.next);
-            segment.damage(position, Span::new(at, behind.map_or(extent.next, |(_, to)| to)), detail).into()
+            segment
+                .damage(position, Span::new(at, behind.map_or(extent.next, |(_, record)| record.offset)), detail)
+                .into()
         }
     }
 }
@@ -204,9 +206,10 @@ pub(crate) fn build_index(segment: &Segment) -> Result<Index, LogError> {
                     let rest = usize::try_from(extent.end.saturating_sub(damage.position)).unwrap_or(usize::MAX);
                     let bytes = segment.read_bytes(damage.position, rest)?;
                     let behind = resync(&bytes, 1, segment.header.nonce, damage.span.from, extent.next);
-                    let Some((found, offset)) = behind else { break };
-                    let position = damage.position + found as u64;
-                    index.force(Mark { offset, time: segment.header.time_floor, position });
+                    let Some((found, record)) = behind else { break };
+                    let (offset, position) = (record.offset, damage.position + found as u64);
+                    // With its own time: marks that do not ascend would hide what stands before the damage.
+                    index.force(Mark { offset, time: record.time, position });
                     hint = Hint { segment: segment.first(), offset, position };
                     continue;
                 }

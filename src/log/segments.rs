@@ -287,13 +287,19 @@ pub(crate) fn fits(header: &RecordHeader, expected: Offset) -> bool {
     header.offset == expected && header.durable <= expected
 }
 
-/// The next readable record behind damage in a segment: its position in `bytes` and its offset.
-pub(crate) fn resync(bytes: &[u8], from: usize, nonce: u64, expected: Offset, end: Offset) -> Option<(usize, Offset)> {
+/// The next readable record behind damage in a segment: its position in `bytes` and its header.
+pub(crate) fn resync(
+    bytes: &[u8],
+    from: usize,
+    nonce: u64,
+    expected: Offset,
+    end: Offset,
+) -> Option<(usize, RecordHeader)> {
     let mut at = from;
     while let Some((found, header)) = record::find_header(bytes, at, nonce) {
         let whole = record::parse(bytes.get(found..).unwrap_or_default(), nonce, MAGIC).is_ok();
         if whole && header.offset > expected && header.offset < end {
-            return Some((found, header.offset));
+            return Some((found, header));
         }
         at = found + 1;
     }

@@ -6,6 +6,7 @@ use super::meta::{Durable, Meta};
 use super::record::{self, Bad, RecordHeader, RecordKind};
 use super::scan;
 use super::segment::{self, BadHeader, FOOTER_BYTES, Footer, SegmentHeader};
+use super::segments::{fits, resync};
 use super::{LogKind, names};
 use crate::fs::{self, Fs, Open};
 use crate::model::{Offset, Span};
@@ -37,6 +38,8 @@ pub struct Verified {
     pub records: u64,
     /// Segments looked at.
     pub segments: u64,
+    /// The oldest segment.
+    pub oldest: Option<PathBuf>,
     /// The oldest offset.
     pub start: Offset,
     /// The offset after the newest record.
@@ -54,17 +57,15 @@ pub type Visit<'a> = &'a mut dyn FnMut(&RecordHeader, &[u8], &Path, u64) -> Resu
 ///
 /// # Errors
 /// Only the file system's: damage is a finding.
-pub fn verify(
-    fs: &dyn Fs,
-    dir: &Path,
-    kind: LogKind,
-    proven: Offset,
-    visit: Visit<'_>,
-) -> Result<Verified, LogError> {
+pub fn verify(fs: &dyn Fs, dir: &Path, kind: LogKind, proven: Offset, visit: Visit<'_>) -> Result<Verified, LogError> {
     let mut firsts: Vec<Offset> =
         fs.list(dir).map_err(LogError::io(dir))?.iter().filter_map(|name| names::parse_segment(name)).collect();
     firsts.sort_unstable();
-    let mut found = Verified { start: firsts.first().copied().unwrap_or_default(), ..Verified::default() };
+    let mut found = Verified {
+        start: firsts.first().copied().unwrap_or_default(),
+        oldest: firsts.first().map(|first| dir.join(names::segment(*first))),
+        ..Verified::default()
+    };
     let meta = match Meta::read(fs, dir, kind) {
         Ok(None) if !firsts.is_empty() => {
             let detail = "is missing beside segments, so how far the log was durable is not known";
@@ -160,16 +161,22 @@ impl Verified {
         self.log_id = Some(header.log_id);
         self.snapshot(path, &bytes, &header, visit);
         let (good, before) = scan::scan(&bytes, &header);
-        self.visit(path, &bytes, &header, good.end, visit);
+        let begin = (usize::try_from(header.records_start()).unwrap_or(usize::MAX), first);
+        self.visit(path, &bytes, &header, begin, good.end, visit);
         let tail = bytes.get(good.end..).unwrap_or_default();
         if let Some(footer) = Footer::decode(tail, header.nonce) {
             let span = Span::new(first, good.next);
             let behind = tail.get(FOOTER_BYTES..).unwrap_or_default();
             if before.is_some() || !good.is_sealed_by(&footer, first) {
                 self.note(path, good.end as u64, span, "the footer does not fit the records before it", true);
-            } else if let Some(at) = behind.iter().position(|byte| *byte != 0) {
-                let at = (good.end + FOOTER_BYTES + at) as u64;
-                self.note(path, at, Span::new(good.next, good.next), "bytes behind the segment's footer", true);
+            } else if behind.iter().any(|byte| *byte != 0) {
+                self.note(
+                    path,
+                    (good.end + FOOTER_BYTES) as u64,
+                    Span::new(good.next, good.next),
+                    "bytes behind the segment's footer",
+                    true,
+                );
             }
             return Ok(good.next);
         }
@@ -179,8 +186,7 @@ impl Verified {
             return Ok(good.next);
         }
         if let Some(footer) = segment::find_footer(&bytes, good.end, header.nonce) {
-            let span = Span::new(good.next, footer.next);
-            self.note(path, good.end as u64, span, "a bad record in a sealed segment", true);
+            self.around(path, &bytes, &header, &good, footer.next, visit);
             return Ok(footer.next);
         }
         let kept = before.as_ref().map_or(good.next, |before| before.next);
@@ -204,6 +210,29 @@ impl Verified {
         Ok(kept)
     }
 
+    /// Goes on behind a bad record of a sealed segment, from each record that is whole again.
+    fn around(
+        &mut self,
+        path: &Path,
+        bytes: &[u8],
+        header: &SegmentHeader,
+        good: &scan::Scanned,
+        to: Offset,
+        visit: Visit<'_>,
+    ) {
+        let (mut at, mut next) = (good.end, good.next);
+        loop {
+            let whole = resync(bytes, at + 1, header.nonce, next, to);
+            let span = Span::new(next, whole.as_ref().map_or(to, |(_, record)| record.offset));
+            self.note(path, at as u64, span, "a bad record in a sealed segment", true);
+            let Some((found, record)) = whole else { return };
+            (at, next) = self.visit(path, bytes, header, (found, record.offset), bytes.len(), visit);
+            if next >= to {
+                return;
+            }
+        }
+    }
+
     fn snapshot(&mut self, path: &Path, bytes: &[u8], header: &SegmentHeader, visit: Visit<'_>) {
         if header.snapshot_len == 0 {
             return;
@@ -220,25 +249,31 @@ impl Verified {
         }
     }
 
-    fn visit(&mut self, path: &Path, bytes: &[u8], header: &SegmentHeader, end: usize, visit: Visit<'_>) {
-        let mut at = usize::try_from(header.records_start()).unwrap_or(usize::MAX);
+    /// Shows the records from a place and offset on, up to `end` or the first that is not whole, and gives where that is.
+    fn visit(
+        &mut self,
+        path: &Path,
+        bytes: &[u8],
+        header: &SegmentHeader,
+        (mut at, mut next): (usize, Offset),
+        end: usize,
+        visit: Visit<'_>,
+    ) -> (usize, Offset) {
         while at < end {
-            let Ok((record, body)) = record::parse(bytes.get(at..).unwrap_or_default(), header.nonce, record::MAGIC)
-            else {
-                return;
-            };
-            let len = record.record_len();
+            let rest = bytes.get(at..).unwrap_or_default();
+            let Ok((record, body)) = record::parse(rest, header.nonce, record::MAGIC) else { break };
+            let Some(behind) = record::behind(&record, body).filter(|_| fits(&record, next)) else { break };
             if record.kind == RecordKind::Gap {
-                let span = Span::new(record.offset, record::behind(&record, body).unwrap_or(record.offset));
+                let span = Span::new(record.offset, behind);
                 self.note(path, at as u64, span, "given up by an operator, told as a gap", false);
-                at += len;
-                continue;
+            } else {
+                self.records += 1;
+                if let Err(detail) = visit(&record, body, path, at as u64) {
+                    self.note(path, at as u64, Span::one(record.offset), detail, true);
+                }
             }
-            self.records += 1;
-            if let Err(detail) = visit(&record, body, path, at as u64) {
-                self.note(path, at as u64, Span::one(record.offset), detail, true);
-            }
-            at += len;
+            (at, next) = (at + record.record_len(), behind);
         }
+        (at, next)
     }
 }

@@ -13,7 +13,7 @@ use super::recover::Recovered;
 use super::scan::note_digest;
 use super::segment::{FOOTER_BYTES, Footer, SegmentHeader};
 use super::segments::{Extent, Segment, Segments};
-use super::{LogOptions, Nonces};
+use super::{LogKind, LogOptions, Nonces};
 use crate::clock::Instant;
 use crate::fs::{self, Fs};
 use crate::model::{Offset, Timestamp};
@@ -278,9 +278,15 @@ impl Writer {
         self.options.evidence_every
     }
 
-    /// Whether the next segment waits for space.
+    /// Whether space is waited for. Events are refused as soon as the next segment has none; acks go on as long as the
+    /// one that is written has room for them (invariant 11).
     pub(crate) fn waits_for_space(&self) -> bool {
-        self.ahead.refused()
+        let room = |active: &Active| {
+            let used = active.segment.extent.read().end - active.segment.header.snapshot_len;
+            used + ROOM_FOR_ACKS < self.options.segment_bytes
+        };
+        let goes_on = self.options.kind == LogKind::Ledger && self.active.as_ref().is_some_and(room);
+        !goes_on && self.ahead.refused()
     }
 
     fn check(&self) -> Result<(), Failure> {
@@ -294,6 +300,9 @@ impl Writer {
         Failure::Poisoned(Arc::clone(self.poisoned.get_or_insert(why)))
     }
 }
+
+/// What a ledger's segment keeps for the acks of one group.
+const ROOM_FOR_ACKS: u64 = 64 << 10;
 
 /// Removes the segments that lie wholly below `to`, oldest first, and makes that durable. The newest stays.
 ///

@@ -113,6 +113,10 @@ pub(crate) const HARMS: &[Harm] = &[
         name: "a bit in the newest segment's first record",
         harm: |fs, s| fs.flip(s.last().unwrap(), (1024 + 100) * 8),
     },
+    Harm {
+        name: "a bit in the very last record",
+        harm: |fs, s| fs.flip(s.last().unwrap(), (bytes_of(fs, s.last().unwrap()).len() - 1) * 8),
+    },
     Harm { name: "a segment in another's place", harm: |fs, s| fs.put(&s[1], &bytes_of(fs, &s[0])) },
     Harm {
         name: "two bits far apart and a segment missing",
@@ -120,6 +124,13 @@ pub(crate) const HARMS: &[Harm] = &[
             fs.flip(&s[0], (1024 + 100) * 8);
             fs.flip(s.last().unwrap(), (1024 + 100) * 8);
             Fs::remove(fs, &s[1]).unwrap();
+        },
+    },
+    Harm {
+        name: "two bad records of a sealed segment",
+        harm: |fs, s| {
+            fs.flip(&s[0], (1024 + 100) * 8);
+            fs.flip(&s[0], (1024 + 2 * 684 + 100) * 8);
         },
     },
     Harm {

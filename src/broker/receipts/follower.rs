@@ -126,13 +126,14 @@ impl Receipts {
             _ => return Err(not_ready()),
         }
         let shared = Arc::clone(&self.shared);
-        let answer = tokio::task::spawn_blocking(move || match &*shared.view.read() {
-            Some(view) => question(view, &*shared.engine),
-            None => Err(ViewError::closed()),
+        let answer = tokio::task::spawn_blocking(move || {
+            shared.view.read().as_ref().map(|view| question(view, &*shared.engine))
         });
         match answer.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
+            Ok(Some(Ok(answer))) => Ok(answer),
+            // It is being made anew, or let go of at the end: nothing is wrong with the folder.
+            Ok(None) => Err(not_ready()),
+            Ok(Some(Err(error))) => {
                 tracing::warn!(%error, "the receipts' view is made again");
                 self.shared.give_up();
                 Err(not_ready())

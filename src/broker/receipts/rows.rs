@@ -158,6 +158,7 @@ impl<'a> Block<'a> {
             }
         }
         // Whoever was deleted before has no receipt left.
+        let mut forgotten = std::collections::HashSet::new();
         let deleted = Key::new(Table::Deleted, &[]);
         self.view.scan(&deleted, &deleted, |key, _| {
             let (Some(at), Some(id)) = (Key::number(key, 0), Key::number(key, 1)) else { return true };
@@ -166,13 +167,14 @@ impl<'a> Block<'a> {
             }
             gone.push((Key::new(Table::Deleted, &[at, id]), None));
             gone.push((Key::new(Table::People, &[id]), None));
+            forgotten.insert(id);
             true
         })?;
         // Of the patterns the ones in force at the start stay, and those behind.
         let (patterns, mut known) = (Key::new(Table::Patterns, &[]), None);
         self.view.scan(&patterns, &patterns, |key, _| {
             let (Some(id), Some(turned)) = (Key::number(key, 0), Key::number(key, 1)) else { return true };
-            if known == Some(id) {
+            if known == Some(id) || forgotten.contains(&id) {
                 gone.push((Key::new(Table::Patterns, &[id, turned]), None));
             } else if !turned <= start.0 {
                 known = Some(id);

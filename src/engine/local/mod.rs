@@ -203,7 +203,6 @@ impl Engine for Local {
             ledger_bytes: bytes(ledger),
             event_segments: events.list().len(),
             ledger_segments: ledger.list().len(),
-            newest: events.list().last().map(|segment| segment.last_time()).filter(|time| time.0 > 0),
             ledger_start: ledger.start(),
             disk_free: self.space.free(),
         }
