@@ -15,6 +15,8 @@ pub struct Fault {
     pub fail_call: Option<u64>,
     /// Whether every call after that one fails too.
     pub keep_failing: bool,
+    /// Whether it fails for want of space, and only where it asks for some: a write, a new file, another name.
+    pub full: bool,
     /// Bytes that fit on the disk.
     pub capacity: Option<u64>,
     /// Whether a failed sync also drops from the cache what it gave up; else it stays readable until the power goes.
@@ -30,6 +32,7 @@ struct State {
     calls: u64,
     trace: u64,
     misread: bool,
+    struck: bool,
 }
 
 /// A file system in memory. Clones share the disk.
@@ -51,20 +54,35 @@ fn broken() -> io::Error {
     io::Error::other("injected I/O error")
 }
 
+/// Whether a call may be told that the disk is full.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    Space,
+    Nothing,
+}
+
 impl State {
-    /// Counts a call, and says whether it is to fail.
-    fn fails(&mut self, what: [u64; 4]) -> bool {
+    /// Counts a call, and gives the error that it is to fail with.
+    fn fails(&mut self, asks: Asks, what: [u64; 4]) -> Option<io::Error> {
         let call = self.calls;
         self.calls += 1;
         for word in what {
             // FNV-1a, over words: enough to tell two traces apart.
             self.trace = (self.trace ^ word).wrapping_mul(0x0100_0000_01b3);
         }
-        self.fault.fail_call.is_some_and(|nth| call == nth || (self.fault.keep_failing && call > nth))
+        let Fault { full, keep_failing, .. } = self.fault;
+        let due = self.fault.fail_call.is_some_and(|nth| call == nth || (keep_failing && call > nth));
+        let strikes = due && (!full || asks == Asks::Space);
+        self.struck |= strikes;
+        strikes.then(|| if full { io::ErrorKind::StorageFull.into() } else { broken() })
     }
 
     fn call(&mut self, what: [u64; 4]) -> io::Result<()> {
-        if self.fails(what) { Err(broken()) } else { Ok(()) }
+        self.fails(Asks::Nothing, what).map_or(Ok(()), Err)
+    }
+
+    fn call_for_space(&mut self, what: [u64; 4]) -> io::Result<()> {
+        self.fails(Asks::Space, what).map_or(Ok(()), Err)
     }
 }
 
@@ -90,6 +108,12 @@ impl MemoryFs {
     #[must_use]
     pub fn trace(&self) -> u64 {
         self.0.lock().trace
+    }
+
+    /// Whether a call was made to fail.
+    #[must_use]
+    pub fn was_struck(&self) -> bool {
+        self.0.lock().struck
     }
 
     /// Whether the wrong read that was set gave bytes that differ from the right ones.
@@ -160,7 +184,11 @@ impl Fs for MemoryFs {
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         let mut state = self.0.lock();
-        state.call([3, how as u64, digest(path), 0])?;
+        if how == Open::Create {
+            state.call_for_space([3, how as u64, digest(path), 0])?;
+        } else {
+            state.call([3, how as u64, digest(path), 0])?;
+        }
         let file = match how {
             Open::Create => state.disk.create(path),
             Open::Read | Open::Write => *state.disk.names.get(path).ok_or(io::ErrorKind::NotFound)?,
@@ -170,13 +198,13 @@ impl Fs for MemoryFs {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
-        state.call([4, digest(from), digest(to), 0])?;
+        state.call_for_space([4, digest(from), digest(to), 0])?;
         if state.disk.rename(from, to) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
-        state.call([13, digest(from), digest(to), 0])?;
+        state.call_for_space([13, digest(from), digest(to), 0])?;
         if state.disk.names.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -232,14 +260,14 @@ impl File for MemoryFile {
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         let mut state = self.fs.0.lock();
-        let fails = state.fails([11, self.file as u64, position, bytes.len() as u64]);
+        let fails = state.fails(Asks::Space, [11, self.file as u64, position, bytes.len() as u64]);
         let position = usize::try_from(position).map_err(io::Error::other)?;
         let used = state.disk.used();
         let capacity = state.fault.capacity;
         let Some(file) = state.disk.files.get_mut(self.file) else { return Err(broken()) };
-        if fails {
+        if let Some(error) = fails {
             file.write(position, bytes.get(..bytes.len() / 2).unwrap_or_default());
-            return Err(broken());
+            return Err(error);
         }
         let grows = (position + bytes.len()).saturating_sub(file.bytes.len());
         let room = usize::try_from(capacity.map_or(u64::MAX, |c| c.saturating_sub(used))).unwrap_or(usize::MAX);
@@ -262,12 +290,12 @@ impl File for MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.fs.0.lock();
-        let fails = state.fails([12, self.file as u64, 0, 0]);
+        let fails = state.fails(Asks::Nothing, [12, self.file as u64, 0, 0]);
         let drops = state.fault.drops;
         let file = state.disk.files.get_mut(self.file).ok_or_else(broken)?;
-        if fails {
+        if let Some(error) = fails {
             file.fail_sync(drops);
-            return Err(broken());
+            return Err(error);
         }
         file.sync();
         Ok(())

@@ -121,11 +121,13 @@ impl Writer {
             record::seal_header(active.segment.header.nonce, encoded);
             note_digest(&mut digest, encoded, header);
         }
-        let file = &active.segment.file;
+        let file = Arc::clone(&active.segment.file);
+        // A full disk is not a broken one: what was written of the group is cut off again, durably.
+        let is_cut = |error: &io::Error| {
+            fs::is_full(error) && file.truncate(before.end).and_then(|()| file.sync()).is_ok()
+        };
         if let Err(error) = file.write_at(&group.bytes, before.end) {
-            // A full disk is not a broken one: what was written of the group is cut off again, durably.
-            let cut = fs::is_full(&error) && file.truncate(before.end).and_then(|()| file.sync()).is_ok();
-            let path = active.segment.path.clone();
+            let (cut, path) = (is_cut(&error), active.segment.path.clone());
             return Err(if cut { Failure::Full } else { self.poison(&path, "write", &error) });
         }
         let began = Instant::now();
@@ -139,7 +141,9 @@ impl Writer {
         let last = group.records.last().map_or(before.last_time, |(_, header)| header.time);
         let next = first.plus(group.records.len() as u64);
         if let Err(error) = meta.write(next, active.segment.first(), end) {
-            return Err(self.poison(&meta_path.join(names::META), "write", &error));
+            // A file system that never writes in place asks for space here too.
+            let cut = is_cut(&error);
+            return Err(if cut { Failure::Full } else { self.poison(&meta_path.join(names::META), "write", &error) });
         }
         if let Some(index) = &mut *active.segment.index.write() {
             for (at, header) in &group.records {
@@ -213,8 +217,13 @@ impl Writer {
     /// Gives the prepared segment its name, durably, before anything may depend on it (R8).
     fn place(&mut self, segment: Segment) -> Result<(), Failure> {
         let temporary = self.options.dir.join(names::NEXT);
-        let named = self.fs.rename(&temporary, &segment.path).and_then(|()| self.fs.sync_dir(&self.options.dir));
-        if let Err(error) = named {
+        match self.fs.rename(&temporary, &segment.path) {
+            // A directory grows too. It has no active segment now, and the next group begins one.
+            Err(error) if fs::is_full(&error) => return Err(Failure::Full),
+            Err(error) => return Err(self.poison(&segment.path, "rename", &error)),
+            Ok(()) => {}
+        }
+        if let Err(error) = self.fs.sync_dir(&self.options.dir) {
             return Err(self.poison(&segment.path, "rename", &error));
         }
         self.ahead.taken();
