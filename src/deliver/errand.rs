@@ -177,9 +177,8 @@ impl Errands {
         if given_up || gone {
             return self.end(event.offset, number, course, &answer, Some(reason)).await;
         }
-        let jittered = settings.retry.backoff().wait(course.tried, self.parts.random.next());
         let asked = answer.ok().and_then(|answer| answer.retry_after);
-        Ok(Step::Again(asked.map_or(jittered, |after| after + jittered.min(after / 10))))
+        Ok(Step::Again(settings.retry.backoff().wait_as_asked(asked, course.tried, self.parts.random.next())))
     }
 
     async fn end(

@@ -360,9 +360,7 @@ impl Worker {
             shift.busy.remove(&lane(&shift.settings, &event));
             return Ok(Next::GoOn);
         }
-        let jittered = shift.settings.retry.backoff().wait(number, self.parts.random.next());
-        // What the endpoint asks for is obeyed; a little jitter keeps those apart who were told the same.
-        let wait = retry_after.map_or(jittered, |after| after + jittered.min(after / 10));
+        let wait = shift.settings.retry.backoff().wait_as_asked(retry_after, number, self.parts.random.next());
         let next_attempt = self.parts.clock.now().plus(wait);
         tracing::debug!(connector = %self.subscription.name(), %offset, attempt = number, %reason, ?wait, "tried again");
         let entry = Entry::Failed { id, offset, attempts: number, failing_for, next_attempt, wait, status, reason };

@@ -46,6 +46,8 @@ def paths(data, singles):
     for log in ("events", "ledger"):
         segments = [f"{offset:020}.seg" for offset in range(last_offset)]
         names += [log, *(f"{log}/{name}" for name in ("next.tmp", "durable.meta", "durable.meta.tmp", *segments))]
+    # Identities of retired events: one file for each segment that went.
+    names += ["ids", *(f"ids/{offset:020}.ids{end}" for offset in range(last_offset) for end in ("", ".tmp"))]
     names += [f"views/segments/{offset:020}{end}" for offset in range(last_offset) for end in (".sum", ".sum.tmp")]
     return [data / name for name in names]
 
