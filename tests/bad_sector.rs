@@ -218,6 +218,19 @@ async fn verify_names_its_place_and_goes_on() {
 }
 
 #[tokio::test]
+async fn one_read_of_the_scrub_that_fails_is_no_rot() {
+    // The story: it was told as damage, and an operator was asked to mend what was whole.
+    let (disk, paths) = stored().await;
+    let bad = Bad { disk: disk.clone(), path: paths[0].clone(), bytes: 1100..1200, fails: Arc::default() };
+    let engine = open_on(Arc::new(bad.clone()), Recover::Refuse).unwrap().engine;
+    bad.fails.store(1, Ordering::SeqCst);
+    for _ in 0..3 {
+        assert_eq!(engine.scrub(1 << 30), []);
+    }
+    assert_eq!(bad.fails.load(Ordering::SeqCst), 0, "it did fail");
+}
+
+#[tokio::test]
 async fn the_scrub_says_it_once_and_goes_on_behind_it() {
     let (disk, paths) = stored().await;
     let bad = Bad { disk: disk.clone(), path: paths[0].clone(), bytes: 100..200, fails: Arc::default() };

@@ -30,10 +30,14 @@ const OPEN: usize = 2;
 /// Small records of every length, payloads that contain the beginning of a valid segment (R1; whole ones are in
 /// `faults.rs`), and a subscriber that acknowledges them one by one, so that both logs roll.
 fn filled(runtime: &Runtime, bytes: usize) -> Filled {
+    filled_with(runtime, bytes, (bytes as u64 / 12).max(2048))
+}
+
+fn filled_with(runtime: &Runtime, bytes: usize, ledger_segment_bytes: u64) -> Filled {
     let fs = MemoryFs::new();
     let options = LocalOptions {
         event_segment_bytes: (bytes as u64 / 3).max(4096),
-        ledger_segment_bytes: (bytes as u64 / 12).max(2048),
+        ledger_segment_bytes,
         fill: Fill::Never,
         ..LocalOptions::new("data")
     };
@@ -266,45 +270,53 @@ fn every_zeroed_range_is_never_a_silent_loss() {
 #[test]
 fn segments_swapped_duplicated_older_or_of_another_log_are_refused() {
     let runtime = runtime();
-    let Filled { fs, half, payloads } = filled(&runtime, 12 << 10);
-    let other = filled(&runtime, 12 << 10).fs;
-    let paths = segments(&fs, "events");
-    assert!(paths.len() >= 3);
-    let last = paths.last().unwrap();
+    let Filled { fs, half, payloads } = filled_with(&runtime, 40 << 10, 1536);
+    let other = filled_with(&runtime, 40 << 10, 1536).fs;
     let put = |disk: &MemoryFs, path: &Path, bytes: &[u8]| {
         Fs::remove(disk, path).unwrap();
         disk.put(path, bytes);
     };
+    for log in ["events", "ledger"] {
+        let (paths, others) = (segments(&fs, log), segments(&other, log));
+        assert!(paths.len() >= 3 && others.len() >= 3, "{log}: {} segments", paths.len());
+        let last = paths.last().unwrap();
+        let cases: Vec<(&str, Harming<'_>)> = vec![
+            (
+                "two swapped",
+                Box::new(|disk| {
+                    let (a, b) = (bytes_of(&fs, &paths[0]), bytes_of(&fs, &paths[1]));
+                    put(disk, &paths[0], &b);
+                    put(disk, &paths[1], &a);
+                }),
+            ),
+            ("one twice", Box::new(|disk| put(disk, &paths[1], &bytes_of(&fs, &paths[0])))),
+            ("one of another log", Box::new(|disk| put(disk, &paths[0], &bytes_of(&other, &others[0])))),
+            ("the newest of another log", Box::new(|disk| put(disk, last, &bytes_of(&other, &others[0])))),
+            (
+                "the newest without its records",
+                Box::new(|disk| {
+                    let bytes = bytes_of(disk, last);
+                    put(disk, last, &bytes[..1024]);
+                }),
+            ),
+            (
+                "one older than it was",
+                Box::new(|disk| {
+                    let newest_then = segments(&half, log).pop().unwrap();
+                    assert_ne!(bytes_of(&half, &newest_then), bytes_of(&fs, &newest_then), "it went on");
+                    put(disk, &newest_then, &bytes_of(&half, &newest_then));
+                }),
+            ),
+        ];
+        for (name, harm) in cases {
+            let disk = fresh(&fs);
+            harm(&disk);
+            let name = format!("{name}, {log}");
+            assert_eq!(judge(&runtime, &disk, &payloads, &|| name.clone()), Came::Refused, "{name}");
+        }
+    }
+    let paths = segments(&fs, "events");
     let cases: Vec<(&str, Harming<'_>)> = vec![
-        (
-            "two swapped",
-            Box::new(|disk| {
-                let (a, b) = (bytes_of(&fs, &paths[0]), bytes_of(&fs, &paths[1]));
-                put(disk, &paths[0], &b);
-                put(disk, &paths[1], &a);
-            }),
-        ),
-        ("one twice", Box::new(|disk| put(disk, &paths[1], &bytes_of(&fs, &paths[0])))),
-        ("one of another log", Box::new(|disk| put(disk, &paths[0], &bytes_of(&other, &paths[0])))),
-        (
-            "the newest of another log",
-            Box::new(|disk| put(disk, last, &bytes_of(&other, &segments(&other, "events")[0]))),
-        ),
-        (
-            "the newest without its records",
-            Box::new(|disk| {
-                let bytes = bytes_of(disk, last);
-                put(disk, last, &bytes[..1024]);
-            }),
-        ),
-        (
-            "one older than it was",
-            Box::new(|disk| {
-                let newest_then = segments(&half, "events").pop().unwrap();
-                assert_ne!(bytes_of(&half, &newest_then), bytes_of(&fs, &newest_then), "it went on");
-                put(disk, &newest_then, &bytes_of(&half, &newest_then));
-            }),
-        ),
         (
             "a ledger of another log",
             Box::new(|disk| {
@@ -333,7 +345,7 @@ fn segments_swapped_duplicated_older_or_of_another_log_are_refused() {
 #[test]
 fn a_ledger_with_acks_of_events_that_are_not_there_proves_that_they_were() {
     let runtime = runtime();
-    let Filled { fs, half, payloads } = filled(&runtime, 12 << 10);
+    let Filled { fs, half, payloads } = filled(&runtime, 40 << 10);
     let older = |tail: &[u8]| {
         let disk = fresh(&fs);
         let of_events = |(path, _): &(PathBuf, Vec<u8>)| path.starts_with("data/events");

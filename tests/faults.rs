@@ -150,12 +150,19 @@ async fn a_payload_that_holds_whole_segments_is_never_taken_for_records() {
     engine.append(vec![planted.unwrap()]).await.unwrap();
     engine.close();
     drop(engine);
-    // The record around it is bad, and it is the last: a torn tail, in which nothing may be found (R1).
+    // The record around it is bad, at any bit of its header and of the bytes before and behind what is planted; and it
+    // is the last: a torn tail, in which nothing may be found (R1).
     let last = Path::new("data/events/00000000000000000000.seg");
-    let bytes = fs.files().into_iter().find(|(path, _)| path == last).unwrap().1;
-    fs.flip(last, (bytes.len() - 1) * 8);
-    let refused = Local::open(Arc::new(fs), &options).map(|_| ()).unwrap_err().to_string();
-    assert!(refused.contains("durable.meta"), "only the evidence proves that it was there: {refused}");
+    let len = fs.files().into_iter().find(|(path, _)| path == last).unwrap().1.len();
+    for bit in (1024 * 8..1120 * 8).chain((len - 32) * 8..len * 8) {
+        let disk = fs.fork();
+        disk.flip(last, bit);
+        let refused = Local::open(Arc::new(disk.fork()), &options).map(|_| ()).unwrap_err().to_string();
+        assert!(refused.contains("durable.meta"), "bit {bit}: only the evidence proves that it was there: {refused}");
+        let around = LocalOptions { recover: Recover::ServeReadable, ..options.clone() };
+        let engine = Local::open(Arc::new(disk), &around).unwrap().engine;
+        assert_eq!(read_all(&engine).await.unwrap(), (Vec::new(), vec![Span::one(Offset(0))]), "bit {bit}");
+    }
 }
 
 #[tokio::test]

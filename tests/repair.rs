@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use stentor::broker::{Error, repair};
 use stentor::engine::Engine;
-use stentor::fs::{Fs, MemoryFs};
+use stentor::fs::{Choices, Fault, Fs, MemoryFs};
 use stentor::log::{Mended, Recover};
 use stentor::model::Event;
 use support::{HARMS, bytes_of, forget_views, open, read_events, stored};
@@ -94,4 +94,30 @@ async fn an_export_that_does_not_fit_changes_nothing() {
         assert!(refused.contains(says), "{what}: {refused}");
         assert_eq!(before, fs.files(), "{what}: nothing is changed");
     }
+}
+
+#[tokio::test]
+async fn killed_at_any_call_it_can_be_run_again() {
+    // Invariant 9, for this way of mending too: the power fails at each of its calls, and the second run ends it.
+    let (fs, paths) = stored().await;
+    let before = events(&fs).await;
+    let all = export(&before);
+    fs.flip(&paths[0], (1024 + 100) * 8);
+    Fs::remove(&fs, &paths[1]).unwrap();
+    forget_views(&fs);
+    let mut tried = 0;
+    for call in 0.. {
+        let disk = fs.fork();
+        disk.set_fault(Fault { fail_call: Some(disk.calls() + call), keep_failing: true, ..Fault::default() });
+        let failed = run(&disk, &all).is_err();
+        let disk = disk.crash(&mut Choices::seeded(call));
+        run(&disk, &all).map_err(|error| format!("call {call}: {error}")).unwrap();
+        let leaves = |events: &[Arc<Event>]| events.iter().map(|event| event.leaf()).collect::<Vec<_>>();
+        assert_eq!(leaves(&before), leaves(&events(&disk).await), "call {call}");
+        tried += 1;
+        if !failed {
+            break;
+        }
+    }
+    assert!(tried > 10, "there are calls to fail: {tried}");
 }

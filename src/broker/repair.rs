@@ -1,10 +1,10 @@
 //! Restoring what is damaged from an export: only what cannot be read is replaced, and only by what fits.
 
 use super::exported::ExportedLine;
-use super::verify::verify_export;
+use super::verify::{held, verify_export};
 use super::{Error, ErrorKind};
 use crate::codec::{decode_event, encode_event};
-use crate::fs::{Fs, Open};
+use crate::fs::Fs;
 use crate::ledger::Ledger;
 use crate::log::{self, Damage, Filled, LogError, LogKind, LogOptions, Mended, Nonces, Owner, RecordHeader, Recover};
 use crate::log::{RecordKind, recover};
@@ -32,15 +32,7 @@ pub fn repair(
     mut nonces: Nonces,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Vec<Mended>, Error> {
-    let lock = fs.open(&data.join("stentor.lock"), Open::Read);
-    let lock = lock.map_err(|error| {
-        let detail = format!("{} is not a data directory: {error}", data.display());
-        Error::new(ErrorKind::NotFound, "data-not-found", detail)
-    })?;
-    if !lock.try_lock().unwrap_or(false) {
-        let detail = format!("{} is in use by a running stentor; stop it first", data.display());
-        return Err(Error::new(ErrorKind::Unavailable, "data-in-use", detail));
-    }
+    let _lock = held(&**fs, data)?;
     let report = verify_export(Path::new("the export"), export()?, progress)?;
     if let Some(finding) = report.findings.iter().find(|finding| finding.harm) {
         let detail = format!("the export itself is not whole: {}", finding.detail);

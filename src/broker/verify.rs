@@ -4,7 +4,7 @@ use super::exported::ExportedLine;
 use super::{Error, ErrorKind};
 use crate::codec::decode_event;
 use crate::engine::verify_retired_ids;
-use crate::fs::{Fs, Open, RealFs};
+use crate::fs::{File, Fs, Open, RealFs};
 use crate::ledger::{Entry, KEY_FILE, State, Vault};
 use crate::log::{Finding, LogKind, RecordHeader, RecordKind, verify};
 use crate::model::{Offset, Span, Timestamp};
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::io::BufRead;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What a check found.
 #[derive(Debug, Default)]
@@ -73,6 +74,25 @@ impl Fold {
     }
 }
 
+/// Takes a data directory for as long as what it gives is kept.
+///
+/// # Errors
+/// It is none, or a broker holds it.
+pub(super) fn held(fs: &dyn Fs, data: &Path) -> Result<Option<Arc<dyn File>>, Error> {
+    if fs.list(&data.join("events")).is_err() {
+        let detail = format!("{} is not a data directory: it has no folder 'events'", data.display());
+        return Err(Error::new(ErrorKind::NotFound, "data-not-found", detail));
+    }
+    // Opened for reading: a lock needs no more, and a check changes nothing. Where the file is missing nobody runs: a
+    // power cut may take it, and each start makes it.
+    let lock = fs.open(&data.join("stentor.lock"), Open::Read).ok();
+    if lock.as_ref().is_some_and(|lock| !lock.try_lock().unwrap_or(false)) {
+        let detail = format!("{} is in use by a running stentor; stop it first", data.display());
+        return Err(Error::new(ErrorKind::Unavailable, "data-in-use", detail));
+    }
+    Ok(lock)
+}
+
 /// Checks a data directory that no broker holds: every checksum, every offset, the ledger against the log.
 ///
 /// `progress` is called now and then with the records checked so far.
@@ -81,16 +101,7 @@ impl Fold {
 /// A directory that is not there, or that a broker holds.
 pub fn verify_data(data: &Path, progress: &mut dyn FnMut(u64)) -> Result<Report, Error> {
     let fs = RealFs;
-    if fs.list(&data.join("events")).is_err() {
-        let detail = format!("{} is not a data directory: it has no folder 'events'", data.display());
-        return Err(Error::new(ErrorKind::NotFound, "data-not-found", detail));
-    }
-    // Opened for reading: a lock needs no more, and a check changes nothing.
-    let lock = fs.open(&data.join("stentor.lock"), Open::Read);
-    if lock.is_ok_and(|lock| !lock.try_lock().unwrap_or(false)) {
-        let detail = format!("{} is in use by a running stentor; stop it first", data.display());
-        return Err(Error::new(ErrorKind::Unavailable, "data-in-use", detail));
-    }
+    let _lock = held(&fs, data)?;
     let unreadable = |error: crate::log::LogError| Error::new(ErrorKind::Damaged, "log-unreadable", error.to_string());
     let mut report = Report::default();
     let mut leaves = Sha256::new();
