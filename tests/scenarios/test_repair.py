@@ -110,6 +110,27 @@ async def test_a_damaged_range_is_served_around_as_a_gap_and_nothing_is_taken(br
     assert broker.process.wait(30) == 0
 
 
+async def test_an_export_of_what_is_served_around_tells_the_gap_to_the_very_end(brokers, tmp_path):
+    # The story: with the newest segment unreadable an export ended before it, and said that it was whole.
+    broker, _ = await filled(brokers, tmp_path)
+    newest = sorted((broker.data / "events").glob("*.seg"))[-1]
+    raw = bytearray(newest.read_bytes())
+    raw[40] ^= 1
+    raw[512 + 40] ^= 1
+    newest.write_bytes(raw)
+    broker.arguments = ["--recover", "serve-readable"]
+    broker.start()
+    around = tmp_path / "around.ndjson"
+    stentor("export", "--out", around, url=broker.url)
+    lines = [json.loads(line) for line in around.read_text().splitlines()]
+    first = int(newest.stem)
+    assert [line["offset"] for line in lines if "offset" in line] == list(range(first))
+    assert [line["gap"] for line in lines if "gap" in line] == [{"from": first, "to": EVENTS}], lines[-2:]
+    assert lines[-1]["to"] == EVENTS and lines[-1]["events"] == first, lines[-1]
+    broker.process.send_signal(signal.SIGTERM)
+    assert broker.process.wait(30) == 0
+
+
 async def test_what_an_operator_gives_up_is_told_to_who_had_not_acknowledged_it_and_offsets_go_on(brokers, tmp_path):
     broker, _ = await filled(brokers, tmp_path)
     harm(broker.data)
