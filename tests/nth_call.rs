@@ -7,7 +7,7 @@ mod simulator;
 use simulator::oracle::{Oracle, read};
 use simulator::workload::{Base, Run, Step};
 use stentor::engine::Engine;
-use stentor::fs::Fault;
+use stentor::fs::{Fault, Want};
 use stentor::log::Fill;
 use tokio::runtime::Runtime;
 
@@ -137,30 +137,30 @@ fn the_disk_may_be_full_at_any_byte_and_it_heals() {
 }
 
 #[test]
-fn every_call_that_asks_for_space_may_be_refused_it_once_and_it_heals() {
+fn every_call_that_asks_for_space_or_for_a_file_may_be_refused_it_once_and_it_heals() {
     let calls = std::env::var("STENTOR_CALLS").ok().and_then(|text| text.parse().ok()).unwrap_or(500u64);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    for fill in [Fill::AtOnce, Fill::Never] {
+    for (want, fill) in [Want::Space, Want::Files].into_iter().flat_map(|w| [(w, Fill::AtOnce), (w, Fill::Never)]) {
         let (base, steps) = workload(&runtime, calls, fill);
         let mut struck = 0;
         for nth in 0..calls {
-            let story = || format!("zeros {fill:?}, call {nth} finds the disk full");
+            let story = || format!("zeros {fill:?}, call {nth} is refused for want of {want:?}");
             let mut run = base.run();
-            run.fs.set_fault(Fault { fail_call: Some(run.fs.calls() + nth), full: true, ..Fault::default() });
+            run.fs.set_fault(Fault { fail_call: Some(run.fs.calls() + nth), want, ..Fault::default() });
             until_refused(&runtime, &mut run, &steps, &story);
             struck += u64::from(run.fs.was_struck());
             heals(&runtime, run, nth, &story);
         }
-        println!("zeros {fill:?}: {struck} of {calls} calls asked for space and were refused it");
-        assert!(struck > calls / 8, "{struck} calls asked for space");
+        println!("zeros {fill:?}: {struck} of {calls} calls were refused for want of {want:?}");
+        assert!(struck > calls / 8, "{struck} calls were refused for want of {want:?}");
     }
 }
 
-/// There is space again: publishes and acks go on by themselves, after another start where there was none.
+/// There is enough again: publishes and acks go on by themselves, after another start where there was none.
 fn heals(runtime: &Runtime, mut run: Run, seed: u64, story: &dyn Fn() -> String) {
     run.fs.set_fault(Fault::default());
     if run.engine.is_none() {
-        assert!(run.start(runtime), "{}: a start that found no space may be made again", story());
+        assert!(run.start(runtime), "{}: a start that was refused it may be made again", story());
     }
     run.oracle.pending.clear();
     assert!(run.step(runtime, Step::Publish), "{}: publishing heals by itself (11)", story());

@@ -15,14 +15,26 @@ pub struct Fault {
     pub fail_call: Option<u64>,
     /// Whether every call after that one fails too.
     pub keep_failing: bool,
-    /// Whether it fails for want of space, and only where it asks for some: a write, a new file, another name.
-    pub full: bool,
+    /// What it fails for.
+    pub want: Want,
     /// Bytes that fit on the disk.
     pub capacity: Option<u64>,
     /// Whether a failed sync also drops from the cache what it gave up; else it stays readable until the power goes.
     pub drops: bool,
     /// The call, counted from 0, that, where it reads, gives other bytes than those that were asked for.
     pub wrong_read: Option<(u64, WrongRead)>,
+}
+
+/// What a call fails for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Want {
+    /// A medium that works: any call.
+    #[default]
+    Medium,
+    /// Space: a call that asks for some, by a write, a new file, another name.
+    Space,
+    /// A file's number: a call that opens a file or a directory.
+    Files,
 }
 
 #[derive(Debug, Default)]
@@ -54,35 +66,32 @@ fn broken() -> io::Error {
     io::Error::other("injected I/O error")
 }
 
-/// Whether a call may be told that the disk is full.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Asks {
-    Space,
-    Nothing,
-}
-
 impl State {
     /// Counts a call, and gives the error that it is to fail with.
-    fn fails(&mut self, asks: Asks, what: [u64; 4]) -> Option<io::Error> {
+    fn fails(&mut self, asks: &[Want], what: [u64; 4]) -> Option<io::Error> {
         let call = self.calls;
         self.calls += 1;
         for word in what {
             // FNV-1a, over words: enough to tell two traces apart.
             self.trace = (self.trace ^ word).wrapping_mul(0x0100_0000_01b3);
         }
-        let Fault { full, keep_failing, .. } = self.fault;
+        let Fault { want, keep_failing, .. } = self.fault;
         let due = self.fault.fail_call.is_some_and(|nth| call == nth || (keep_failing && call > nth));
-        let strikes = due && (!full || asks == Asks::Space);
+        let strikes = due && (want == Want::Medium || asks.contains(&want));
         self.struck |= strikes;
-        strikes.then(|| if full { io::ErrorKind::StorageFull.into() } else { broken() })
+        strikes.then(|| match want {
+            Want::Medium => broken(),
+            Want::Space => io::ErrorKind::StorageFull.into(),
+            Want::Files => rustix::io::Errno::MFILE.into(),
+        })
     }
 
     fn call(&mut self, what: [u64; 4]) -> io::Result<()> {
-        self.fails(Asks::Nothing, what).map_or(Ok(()), Err)
+        self.call_for(&[], what)
     }
 
-    fn call_for_space(&mut self, what: [u64; 4]) -> io::Result<()> {
-        self.fails(Asks::Space, what).map_or(Ok(()), Err)
+    fn call_for(&mut self, asks: &[Want], what: [u64; 4]) -> io::Result<()> {
+        self.fails(asks, what).map_or(Ok(()), Err)
     }
 }
 
@@ -177,18 +186,15 @@ impl Fs for MemoryFs {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut state = self.0.lock();
-        state.call([2, digest(dir), 0, 0])?;
+        state.call_for(&[Want::Files], [2, digest(dir), 0, 0])?;
         let here = state.disk.names.keys().filter(|path| path.parent() == Some(dir));
         Ok(here.filter_map(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned()).collect())
     }
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         let mut state = self.0.lock();
-        if how == Open::Create {
-            state.call_for_space([3, how as u64, digest(path), 0])?;
-        } else {
-            state.call([3, how as u64, digest(path), 0])?;
-        }
+        let asks: &[Want] = if how == Open::Create { &[Want::Files, Want::Space] } else { &[Want::Files] };
+        state.call_for(asks, [3, how as u64, digest(path), 0])?;
         let file = match how {
             Open::Create => state.disk.create(path),
             Open::Read | Open::Write => *state.disk.names.get(path).ok_or(io::ErrorKind::NotFound)?,
@@ -198,13 +204,13 @@ impl Fs for MemoryFs {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
-        state.call_for_space([4, digest(from), digest(to), 0])?;
+        state.call_for(&[Want::Space], [4, digest(from), digest(to), 0])?;
         if state.disk.rename(from, to) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
-        state.call_for_space([13, digest(from), digest(to), 0])?;
+        state.call_for(&[Want::Space], [13, digest(from), digest(to), 0])?;
         if state.disk.names.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -224,7 +230,7 @@ impl Fs for MemoryFs {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
-        state.call([6, digest(dir), 0, 0])?;
+        state.call_for(&[Want::Files], [6, digest(dir), 0, 0])?;
         state.disk.sync_dir(dir);
         Ok(())
     }
@@ -260,7 +266,7 @@ impl File for MemoryFile {
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         let mut state = self.fs.0.lock();
-        let fails = state.fails(Asks::Space, [11, self.file as u64, position, bytes.len() as u64]);
+        let fails = state.fails(&[Want::Space], [11, self.file as u64, position, bytes.len() as u64]);
         let position = usize::try_from(position).map_err(io::Error::other)?;
         let used = state.disk.used();
         let capacity = state.fault.capacity;
@@ -290,7 +296,7 @@ impl File for MemoryFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.fs.0.lock();
-        let fails = state.fails(Asks::Nothing, [12, self.file as u64, 0, 0]);
+        let fails = state.fails(&[], [12, self.file as u64, 0, 0]);
         let drops = state.fault.drops;
         let file = state.disk.files.get_mut(self.file).ok_or_else(broken)?;
         if let Some(error) = fails {

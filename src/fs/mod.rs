@@ -14,7 +14,7 @@ mod salvage;
 pub use choices::Choices;
 pub use disk::WrongRead;
 pub use mangle::MangleFs;
-pub use memory::{Fault, MemoryFs};
+pub use memory::{Fault, MemoryFs, Want};
 pub use real::RealFs;
 use salvage::unreadable;
 pub use salvage::{SalvageFs, is_unreadable, read_around};
@@ -188,6 +188,13 @@ pub fn keep(fs: &dyn Fs, from: &Path, dir: &Path, name: &str, bytes: &[u8]) -> i
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs.sync_dir(dir),
         Err(_) => replace(fs, dir, name, bytes),
     }
+}
+
+/// Whether an error says that too many files are open: nothing was touched, and it passes.
+#[must_use]
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Whether an error says that the disk is full.

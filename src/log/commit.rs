@@ -353,6 +353,7 @@ fn fail<H: Hook>(shared: &Shared<H>, base: Offset, round: &Round, failure: Failu
     let behind = std::mem::take(&mut filling.round);
     match failure {
         Failure::Full => shared.full.store(true, Ordering::Relaxed),
+        Failure::Busy => {}
         _ => {
             filling.refused.get_or_insert(failure.clone());
         }

@@ -75,8 +75,8 @@ pub enum Failure {
     /// The log is being closed: nothing was written.
     #[error("the log is closed")]
     Closed,
-    /// Too much waits for the disk: nothing was written. Worth a retry.
-    #[error("too much is waiting for the disk")]
+    /// Too much waits for the disk, or too many files are open: nothing was written. Worth a retry.
+    #[error("too much is waiting for the disk, or too many files are open; nothing was written")]
     Busy,
     /// Opened to read what is readable: nothing is written.
     #[error("the log is read-only: {0}")]

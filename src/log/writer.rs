@@ -123,9 +123,8 @@ impl Writer {
         }
         let file = Arc::clone(&active.segment.file);
         // A full disk is not a broken one: what was written of the group is cut off again, durably.
-        let is_cut = |error: &io::Error| {
-            fs::is_full(error) && file.truncate(before.end).and_then(|()| file.sync()).is_ok()
-        };
+        let is_cut =
+            |error: &io::Error| fs::is_full(error) && file.truncate(before.end).and_then(|()| file.sync()).is_ok();
         if let Err(error) = file.write_at(&group.bytes, before.end) {
             let (cut, path) = (is_cut(&error), active.segment.path.clone());
             return Err(if cut { Failure::Full } else { self.poison(&path, "write", &error) });
@@ -207,6 +206,7 @@ impl Writer {
         let file = match written {
             Ok(file) => file,
             Err(error) if fs::is_full(&error) => return Err(Failure::Full),
+            Err(error) if fs::is_out_of_files(&error) => return Err(Failure::Busy),
             Err(error) => return Err(self.poison(&path, "prepare", &error)),
         };
         let end = header.records_start();
@@ -223,10 +223,13 @@ impl Writer {
             Err(error) => return Err(self.poison(&segment.path, "rename", &error)),
             Ok(()) => {}
         }
-        if let Err(error) = self.fs.sync_dir(&self.options.dir) {
-            return Err(self.poison(&segment.path, "rename", &error));
-        }
         self.ahead.taken();
+        match self.fs.sync_dir(&self.options.dir) {
+            // The directory was not even opened. The next group begins this segment anew, in its place.
+            Err(error) if fs::is_out_of_files(&error) => return Err(Failure::Busy),
+            Err(error) => return Err(self.poison(&segment.path, "rename", &error)),
+            Ok(()) => {}
+        }
         let segment = Arc::new(segment);
         self.segments.push(Arc::clone(&segment));
         self.active = Some(Active { segment, count: 0, digest: Sha256::new() });

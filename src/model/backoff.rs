@@ -63,9 +63,10 @@ mod tests {
                 (0..RETRIES).map(|_| backoff.wait_as_asked(asked, failures, random.next())).collect();
             waits.sort_unstable();
             let window = asked.unwrap_or_else(|| backoff.wait(failures, u64::MAX)) / 100;
-            let most = waits.iter().enumerate().map(|(from, first)| {
-                waits.iter().skip(from).take_while(|wait| **wait - *first <= window).count()
-            });
+            let most = waits
+                .iter()
+                .enumerate()
+                .map(|(from, first)| waits.iter().skip(from).take_while(|wait| **wait - *first <= window).count());
             let most = most.max().unwrap_or_default();
             assert!(most <= RETRIES / 20, "{most} of {RETRIES} within {window:?}: {asked:?}, {failures} failures");
             assert!(asked.is_none_or(|asked| waits.first().is_some_and(|least| *least >= asked)), "it is obeyed");
