@@ -47,7 +47,7 @@ fn append(log: &Log<Faulty>) -> Result<Ticket, Failure> {
 async fn whoever_waits_for_a_thread_that_panicked_is_told() {
     let options = LogOptions::new(Path::new("data"), LogKind::Events, [7; 16]);
     let recovered = recover(Arc::new(MemoryFs::new()), options).unwrap();
-    let (go, go_on) = mpsc::channel();
+    let (go, go_on) = mpsc::sync_channel(1);
     let owner = Arc::new(Faulty { go_on: parking_lot::Mutex::new(go_on) });
     let log = Log::start(recovered, owner, (), Clock::Machine, Box::new(|| 7)).unwrap();
     let first = append(&log).unwrap();
