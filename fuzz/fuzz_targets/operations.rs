@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
 use stentor::engine::{AppendError, Budget, Engine, Local, RetentionLimits};
 use stentor::fs::{Choices, Fault, MemoryFs};
-use stentor::ledger::{SentSpan, Entry, Target, Via};
+use stentor::ledger::{Entry, SentSpan, Target, Via};
 use stentor::log::{Failure, Ticket};
 use stentor::model::{
     EventId, Filter, Headers, Name, NewEvent, Offset, Span, SubscriberId, SubscriberSettings, Timestamp,

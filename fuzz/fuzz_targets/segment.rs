@@ -8,6 +8,7 @@
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use stentor::fs::MemoryFs;
 use stentor::log::{LogKind, RecordKind, verify};
+use stentor::model::Offset;
 use stentor_fuzz::{disk, format, memory, seal};
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use stentor::clock::{Clock, Random};
 use stentor::engine::{Engine, Local, LocalOptions, RetentionLimits};
 use stentor::fs::MemoryFs;
-use stentor::ledger::{SentSpan, Entry, Target, Via};
+use stentor::ledger::{Entry, SentSpan, Target, Via};
 use stentor::log::{Fill, Recover};
 use stentor::model::{
     EventId, Filter, Headers, Name, NewEvent, Offset, Span, SubscriberId, SubscriberSettings, Timestamp,

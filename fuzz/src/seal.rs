@@ -66,6 +66,19 @@ pub fn segment(file: &mut [u8], twin: bool) {
     }
 }
 
+/// Right checksums for one record; `fits` makes its body what follows its header.
+pub fn frame(bytes: &mut [u8], nonce: u64, fits: bool) {
+    let Some(behind) = bytes.len().checked_sub(RECORD_HEADER) else { return };
+    if fits {
+        put(bytes, 8, &(behind as u32).to_le_bytes());
+    }
+    let length = u32_at(bytes, 8).map_or(0, |length| length as usize).min(behind);
+    let body = crc32fast::hash(&bytes[RECORD_HEADER..RECORD_HEADER + length]);
+    put(bytes, 12, &body.to_le_bytes());
+    let crc = header_crc(nonce, &bytes[..RECORD_HEADER]);
+    put(bytes, 4, &crc.to_le_bytes());
+}
+
 /// The length of the body that a record or snapshot at a place announces, if one stands there.
 fn chained(file: &[u8], at: usize) -> Option<usize> {
     let rest = file.get(at..)?;
