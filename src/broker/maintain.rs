@@ -26,7 +26,8 @@ pub(super) struct Maintenance {
 impl Maintenance {
     /// Sees to everything each second until told to stop.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let (mut events, mut receipts) = (Pace::new(self.clock.now()), Pace::new(self.clock.now()));
+        let (now, found) = (self.clock.now(), self.engine.usage());
+        let (mut events, mut receipts) = (Pace::new(now, found.oldest_event), Pace::new(now, found.oldest_entry));
         while stop.run_until_cancelled(clock::sleep(EVERY)).await.is_some() {
             let (engine, mut retention, now) = (Arc::clone(&self.engine), *self.retention.lock(), self.clock.now());
             let (before, start) = (engine.usage(), engine.start());

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 /// A wall clock that gains so much on the monotonic one between two looks has jumped; less is a machine that was slow.
 const JUMP: Duration = Duration::from_secs(10);
+/// A log in which everything is younger than this when it is opened tells of no jump worth holding.
+const YOUNG: Duration = Duration::from_secs(3_600);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The pace of one log. While it is held: of the segments that are there a tenth a minute, and at least one, so that
-/// whoever sees it can step in. It is held from a jump on until nothing is left that is too old; and from the start on,
-/// because the clock may have jumped while nobody looked.
+/// whoever sees it can step in. It is held from a jump on until nothing is left that is too old; and from the start on
+/// where the log is not young, because the clock may have jumped while nobody looked.
 pub(super) struct Pace {
     held: bool,
     seen: (Timestamp, Instant),
@@ -19,9 +21,10 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Of a log as it is found.
-    pub(super) fn new(now: Timestamp) -> Self {
-        Self { held: true, seen: (now, Instant::now()), minute: Instant::now(), taken: 0 }
+    /// Of a log as it is found, with the time of its oldest segment.
+    pub(super) fn new(now: Timestamp, oldest: Option<Timestamp>) -> Self {
+        let held = oldest.is_some_and(|oldest| now.since(oldest) > YOUNG);
+        Self { held, seen: (now, Instant::now()), minute: Instant::now(), taken: 0 }
     }
 
     /// Whether a segment of so many may go for its age now.
@@ -62,19 +65,15 @@ mod tests {
         taken
     }
 
-    /// Of a log in which nothing was too old.
-    fn at_ease() -> Pace {
-        let mut pace = Pace::new(NOW);
-        assert!(pace.allows(NOW, 40));
-        pace.took(true, false);
-        pace
-    }
-
     #[tokio::test(start_paused = true)]
     async fn a_jump_costs_a_tenth_a_minute_and_never_less_than_a_segment() {
         for (segments, a_minute) in [(3, 1), (40, 4), (600, 60)] {
-            assert_eq!(taken_in(&mut at_ease(), NOW, 30, segments).await, 30, "no clock jumped: one a second");
-            let mut pace = at_ease();
+            assert_eq!(
+                taken_in(&mut Pace::new(NOW, Some(NOW)), NOW, 30, segments).await,
+                30,
+                "no clock jumped: one a second"
+            );
+            let mut pace = Pace::new(NOW, Some(NOW));
             assert_eq!(taken_in(&mut pace, NOW.plus(YEAR), 59, segments).await, a_minute.min(59));
             assert_eq!(taken_in(&mut pace, NOW.plus(YEAR), 60, segments).await, a_minute.min(60));
         }
@@ -83,11 +82,11 @@ mod tests {
     /// The story: a log whose newest event was fresh was taken for one that no jump had met, though that event had been
     /// published under the clock that was ahead.
     #[tokio::test(start_paused = true)]
-    async fn a_log_goes_slowly_when_it_is_opened_until_nothing_is_too_old() {
-        let mut pace = Pace::new(NOW);
-        assert_eq!(taken_in(&mut pace, NOW, 59, 40).await, 4);
+    async fn a_log_that_is_not_young_goes_slowly_when_it_is_opened_until_nothing_is_too_old() {
+        let mut pace = Pace::new(NOW.plus(YEAR), Some(NOW));
+        assert_eq!(taken_in(&mut pace, NOW.plus(YEAR), 59, 40).await, 4);
         tokio::time::advance(MINUTE).await;
-        let now = NOW.plus(2 * MINUTE);
+        let now = NOW.plus(YEAR + 2 * MINUTE);
         assert!(pace.allows(now, 40));
         pace.took(true, false);
         assert_eq!(taken_in(&mut pace, now, 30, 40).await, 30);
@@ -96,9 +95,9 @@ mod tests {
     /// The story: a round that failed was taken for one that found nothing too old, and the hold was let go.
     #[tokio::test(start_paused = true)]
     async fn a_round_that_failed_does_not_end_the_hold() {
-        let mut pace = Pace::new(NOW);
-        assert!(pace.allows(NOW, 40));
+        let mut pace = Pace::new(NOW.plus(YEAR), Some(NOW));
+        assert!(pace.allows(NOW.plus(YEAR), 40));
         pace.took(false, false);
-        assert_eq!(taken_in(&mut pace, NOW, 59, 40).await, 4);
+        assert_eq!(taken_in(&mut pace, NOW.plus(YEAR), 59, 40).await, 4);
     }
 }

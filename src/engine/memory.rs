@@ -202,6 +202,8 @@ impl Engine for Memory {
             event_bytes: 0,
             ledger_bytes: 0,
             event_segments: 0,
+            oldest_event: None,
+            oldest_entry: None,
             ledger_segments: 0,
             ledger_start: Offset::ZERO,
             disk_free: None,

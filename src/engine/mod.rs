@@ -33,6 +33,10 @@ pub struct Usage {
     pub event_segments: usize,
     /// Segments of the ledger.
     pub ledger_segments: usize,
+    /// When the last event of the oldest segment was published; none where there is no event.
+    pub oldest_event: Option<Timestamp>,
+    /// The same of the ledger's oldest segment.
+    pub oldest_entry: Option<Timestamp>,
     /// The oldest ledger entry kept.
     pub ledger_start: Offset,
     /// Bytes that can still be written, where that is known.

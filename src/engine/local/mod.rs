@@ -197,12 +197,18 @@ impl Engine for Local {
     }
     fn usage(&self) -> Usage {
         let bytes = |segments: &Segments| segments.list().iter().map(|segment| segment.bytes()).sum();
+        let oldest = |segments: &Segments| {
+            let time = segments.list().first().map(|segment| segment.last_time());
+            time.filter(|time| time.0 > 0)
+        };
         let (events, ledger) = (self.log.segments(), self.ledger.segments());
         Usage {
             event_bytes: bytes(events),
             ledger_bytes: bytes(ledger),
             event_segments: events.list().len(),
             ledger_segments: ledger.list().len(),
+            oldest_event: oldest(events),
+            oldest_entry: oldest(ledger),
             ledger_start: ledger.start(),
             disk_free: self.space.free(),
         }
