@@ -1,4 +1,4 @@
-//! Every crash state of small workloads keeps invariants 1 to 9, 12, 13, 16, 17 and 26 (RELIABILITY.md 5).
+//! Every crash state of small workloads keeps invariants 1 to 9, 13, 16, 17 and 26 (RELIABILITY.md 5).
 //!
 //! For every workload of up to `STENTOR_STEPS` operations (3), the power goes at every file-system call of the last
 //! one; of the disk at that moment every version is tried: each unsynced sector old or new, each unsynced name there
