@@ -140,6 +140,9 @@ impl Meta {
         let next =
             Durable { sequence: self.latest.sequence + 1, committed, segment, position, log_id: self.latest.log_id };
         let at = (1 - self.safe_slot) * SLOT_STRIDE as u64;
+        // A write that fails may tear what an earlier one left in the slot: until the next one it is not worth a sync,
+        // and never the safe one.
+        self.written = false;
         self.file.write_at(&encode(self.kind, &next), at)?;
         self.latest = next;
         self.written = true;
