@@ -32,7 +32,7 @@ pub fn repair(
     mut nonces: Nonces,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Vec<Mended>, Error> {
-    let _lock = held(&**fs, data)?;
+    let _lock = held(&**fs, data, true)?;
     let report = verify_export(Path::new("the export"), export()?, progress)?;
     if let Some(finding) = report.findings.iter().find(|finding| finding.harm) {
         let detail = format!("the export itself is not whole: {}", finding.detail);

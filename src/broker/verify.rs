@@ -10,7 +10,7 @@ use crate::log::{Finding, LogKind, RecordHeader, RecordKind, verify};
 use crate::model::{Offset, Span, Timestamp};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use std::io::BufRead;
+use std::io::{self, BufRead};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -45,10 +45,17 @@ struct Fold {
     state: Option<State>,
     /// The entry or snapshot that proves most events.
     proof: Option<Finding>,
+    /// The offset behind the last one that was seen.
+    next: Option<Offset>,
+    /// Whether entries are missing since the last snapshot: what is folded is then not the state.
+    jumped: bool,
 }
 
 impl Fold {
     fn take(&mut self, header: &RecordHeader, body: &[u8], path: &Path, position: u64) -> Result<(), String> {
+        self.jumped |= self.next.is_some_and(|next| next != header.offset);
+        let snapshot = header.kind == RecordKind::Snapshot;
+        self.next = Some(if snapshot { header.offset } else { header.offset.next() });
         let known = self.state.as_ref().map_or(Offset::ZERO, |state| state.proven);
         let result = self.apply(header, body);
         let proven = self.state.as_ref().map_or(Offset::ZERO, |state| state.proven);
@@ -64,7 +71,8 @@ impl Fold {
         if header.kind == RecordKind::Snapshot {
             let snapshot = State::decode(body).map_err(|error| error.to_string())?;
             // The first one tells what is in no entry any more; each later one must be what the entries amount to.
-            let fits = self.state.as_ref().is_none_or(|fold| *fold == snapshot);
+            let jumped = std::mem::take(&mut self.jumped);
+            let fits = jumped || self.state.as_ref().is_none_or(|fold| *fold == snapshot);
             self.state = Some(snapshot);
             return if fits { Ok(()) } else { Err("the snapshot is not the fold of the entries before it".to_owned()) };
         }
@@ -74,23 +82,30 @@ impl Fold {
     }
 }
 
-/// Takes a data directory for as long as what it gives is kept.
+/// Takes a data directory for as long as what it gives is kept. Who changes something has the file made where it is
+/// missing, as a power cut may leave it; who only reads changes nothing, and is alone there without it.
 ///
 /// # Errors
 /// It is none, or a broker holds it.
-pub(super) fn held(fs: &dyn Fs, data: &Path) -> Result<Option<Arc<dyn File>>, Error> {
+pub(super) fn held(fs: &dyn Fs, data: &Path, changes: bool) -> Result<Option<Arc<dyn File>>, Error> {
     if fs.list(&data.join("events")).is_err() {
         let detail = format!("{} is not a data directory: it has no folder 'events'", data.display());
         return Err(Error::new(ErrorKind::NotFound, "data-not-found", detail));
     }
-    // Opened for reading: a lock needs no more, and a check changes nothing. Where the file is missing nobody runs: a
-    // power cut may take it, and each start makes it.
-    let lock = fs.open(&data.join("stentor.lock"), Open::Read).ok();
-    if lock.as_ref().is_some_and(|lock| !lock.try_lock().unwrap_or(false)) {
+    let path = data.join("stentor.lock");
+    let lock = match fs.open(&path, Open::Read) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !changes => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs.open(&path, Open::Create),
+        other => other,
+    };
+    let lock = lock.map_err(|error| {
+        Error::new(ErrorKind::Unavailable, "data-in-use", format!("{} cannot be locked: {error}", path.display()))
+    })?;
+    if !lock.try_lock().unwrap_or(false) {
         let detail = format!("{} is in use by a running stentor; stop it first", data.display());
         return Err(Error::new(ErrorKind::Unavailable, "data-in-use", detail));
     }
-    Ok(lock)
+    Ok(Some(lock))
 }
 
 /// Checks a data directory that no broker holds: every checksum, every offset, the ledger against the log.
@@ -101,7 +116,7 @@ pub(super) fn held(fs: &dyn Fs, data: &Path) -> Result<Option<Arc<dyn File>>, Er
 /// A directory that is not there, or that a broker holds.
 pub fn verify_data(data: &Path, progress: &mut dyn FnMut(u64)) -> Result<Report, Error> {
     let fs = RealFs;
-    let _lock = held(&fs, data)?;
+    let _lock = held(&fs, data, false)?;
     let unreadable = |error: crate::log::LogError| Error::new(ErrorKind::Damaged, "log-unreadable", error.to_string());
     let mut report = Report::default();
     let mut leaves = Sha256::new();
@@ -113,7 +128,7 @@ pub fn verify_data(data: &Path, progress: &mut dyn FnMut(u64)) -> Result<Report,
             fold.take(header, body, path, position)
         })
         .map_err(unreadable)?;
-    let Fold { state, proof } = fold;
+    let Fold { state, proof, .. } = fold;
     let state = state.unwrap_or_default();
     let events = verify(&fs, &data.join("events"), LogKind::Events, state.proven, &mut |header, body, _, _| {
         checked += 1;

@@ -103,6 +103,7 @@ impl Worker {
                 && let Err(error) = ticket.durable().await
             {
                 tracing::error!(connector = %self.subscription.name(), %error, "cannot work");
+                drop(session);
                 self.rest(Some(PAUSE_AFTER_FAILURE)).await;
                 continue;
             }
@@ -110,6 +111,7 @@ impl Worker {
                 Ok(secrets) => secrets,
                 Err(error) => {
                     tracing::error!(connector = %self.subscription.name(), %error, "cannot work");
+                    drop(session);
                     self.rest(None).await;
                     continue;
                 }

@@ -38,6 +38,8 @@ pub(crate) struct Meta {
     safe_slot: u64,
     /// Whether the other slot was written since.
     written: bool,
+    /// Whether the last write to it failed, and may have torn what stood there.
+    torn: bool,
 }
 
 fn encode(kind: LogKind, durable: &Durable) -> Vec<u8> {
@@ -86,7 +88,7 @@ impl Meta {
         bytes.resize(2 * SLOT_STRIDE, 0);
         fs::replace(fs, dir, names::META, &bytes).map_err(LogError::io(&path))?;
         let file = fs.open(&path, Open::Write).map_err(LogError::io(&path))?;
-        Ok(Self { file, path, kind, latest, safe_slot: 0, written: false })
+        Ok(Self { file, path, kind, latest, safe_slot: 0, written: false, torn: false })
     }
 
     /// Reads the newer of the two slots, and tells which it is; `None` where there is no file.
@@ -132,7 +134,7 @@ impl Meta {
         // touched, this one is made durable, by writing it again and not by trusting what is cached (R7).
         let again = file.write_at(&encode(kind, &latest), safe_slot * SLOT_STRIDE as u64).and_then(|()| file.sync());
         again.map_err(LogError::io(&path))?;
-        Ok(Self { file, path, kind, latest, safe_slot, written: false })
+        Ok(Self { file, path, kind, latest, safe_slot, written: false, torn: false })
     }
 
     /// Notes a new end, in the slot that is not the safe one. Survives a kill of the process; a power cut only after [`Meta::sync`].
@@ -140,17 +142,24 @@ impl Meta {
         let next =
             Durable { sequence: self.latest.sequence + 1, committed, segment, position, log_id: self.latest.log_id };
         let at = (1 - self.safe_slot) * SLOT_STRIDE as u64;
-        // A write that fails may tear what an earlier one left in the slot: until the next one it is not worth a sync,
-        // and never the safe one.
-        self.written = false;
+        // Until it is written again a slot that is torn is not worth a sync, and never the safe one.
+        (self.written, self.torn) = (false, true);
         self.file.write_at(&encode(self.kind, &next), at)?;
         self.latest = next;
-        self.written = true;
+        (self.written, self.torn) = (true, false);
         Ok(())
     }
 
     /// Makes the slot that was written since the last call the safe one.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
+        if self.torn {
+            let Durable { committed, segment, position, .. } = self.latest;
+            match self.write(committed, segment, position) {
+                // The safe slot says less until there is space again.
+                Err(error) if fs::is_full(&error) => return Ok(()),
+                other => other?,
+            }
+        }
         if std::mem::replace(&mut self.written, false) {
             self.file.sync()?;
             self.safe_slot = 1 - self.safe_slot;

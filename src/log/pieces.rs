@@ -2,8 +2,9 @@
 //! cannot be read.
 
 use super::error::{Damage, LogError};
+use super::judge::Unsealed;
 use super::record::{self, Bad, MAGIC, RecordHeader, SNAPSHOT_MAGIC};
-use super::scan::note_digest;
+use super::scan::{note_digest, scan};
 use super::segment::{self, DATA_START, Footer, SegmentHeader};
 use super::segments::{fits, resync};
 use super::{LogOptions, names};
@@ -118,10 +119,22 @@ pub(super) fn pieces(old: &Old, following: Option<Offset>, proven: Offset) -> Re
         pieces.push(lost(at, Span::new(next, record.offset), "no valid record"));
         (at, next) = (found, record.offset);
     }
+    if until.is_none() {
+        let (good, before) = scan(&old.bytes, &header);
+        let kept = before.as_ref().unwrap_or(&good);
+        let (path, header, bytes) = (&*old.path, &header, &*old.bytes);
+        let (kept_to, durable) = (kept.next, None);
+        let tail = Unsealed { path, header, bytes, good: &good, kept: kept_to, last: true, durable, proven };
+        if tail.damage().is_none() {
+            // A plain torn tail, and an atomic batch that it tore in two: what a start cuts is not put in place here.
+            pieces.retain(|piece| matches!(piece, Piece::Record(at, _) if *at < kept.end));
+            return Ok((pieces, kept.end));
+        }
+    }
     match until {
         Some(to) if next < to => pieces.push(lost(at, Span::new(next, to), "no valid record")),
         Some(_) => {}
-        // The newest segment: a torn tail is recovery's business, and an atomic batch that it tore in two.
+        // The newest segment, with damage in it: what is behind that may be a batch that is not whole.
         None if pieces.iter().any(|piece| matches!(piece, Piece::Lost(_))) => drop_torn_batch(&mut pieces, proven),
         None => {}
     }

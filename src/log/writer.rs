@@ -206,7 +206,7 @@ impl Writer {
         let file = match written {
             Ok(file) => file,
             Err(error) if fs::is_full(&error) => return Err(Failure::Full),
-            Err(error) if fs::is_out_of_files(&error) => return Err(Failure::Busy),
+            Err(error) if fs::is_out_of_files(&error) => return Err(busy(&path, &error)),
             Err(error) => return Err(self.poison(&path, "prepare", &error)),
         };
         let end = header.records_start();
@@ -225,8 +225,9 @@ impl Writer {
         }
         self.ahead.taken();
         match self.fs.sync_dir(&self.options.dir) {
-            // The directory was not even opened. The next group begins this segment anew, in its place.
-            Err(error) if fs::is_out_of_files(&error) => return Err(Failure::Busy),
+            // The directory was not even opened. The next group begins this segment anew, in its place, once the file
+            // for it is filled.
+            Err(error) if fs::is_out_of_files(&error) => return Err(busy(&segment.path, &error)),
             Err(error) => return Err(self.poison(&segment.path, "rename", &error)),
             Ok(()) => {}
         }
@@ -311,6 +312,12 @@ impl Writer {
         tracing::error!(%why, "the log takes no further writes");
         Failure::Poisoned(Arc::clone(self.poisoned.get_or_insert(why)))
     }
+}
+
+/// Nothing of a group was written, and the next one tries again.
+fn busy(path: &Path, error: &io::Error) -> Failure {
+    tracing::warn!(path = %path.display(), %error, "no further segment now; it is tried again");
+    Failure::Busy
 }
 
 /// What a ledger's segment keeps for the acks of one group.
