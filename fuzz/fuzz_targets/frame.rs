@@ -9,10 +9,10 @@ use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use record::{Bad, HEADER_BYTES, MAGIC};
 use stentor_fuzz::{format, seal};
 
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the whole file of the house, of which a frame needs a part")]
 #[path = "../../src/log/bytes.rs"]
 mod bytes;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the whole file of the house, of which a frame needs a part")]
 #[path = "../../src/log/record.rs"]
 mod record;
 mod model {
