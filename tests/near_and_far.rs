@@ -116,3 +116,49 @@ async fn what_was_acknowledged_before_a_listener_came_reaches_it_before_its_caug
     let third = source.next().await.unwrap();
     assert!(matches!(&third, Step::Event(event) if event.offset == Offset(2)), "{third:?}");
 }
+
+#[tokio::test]
+async fn whoever_does_not_keep_up_leaves_the_hub_and_registers_anew_when_it_has_read_the_log() {
+    // The story: ten thousand listeners that had stopped reading were offered every event, each in its turn, and the
+    // others waited for that.
+    use stentor::engine::{Engine, Memory};
+    use stentor::model::limits::INBOX_EVENTS;
+    let engine: std::sync::Arc<dyn Engine> = std::sync::Arc::new(Memory::new(stentor::clock::Clock::Machine));
+    let hub = stentor::notify::Hub::new(Offset::ZERO);
+    let filters = ["**", "mine.*"].map(|pattern| std::sync::Arc::new(Filter::parse(&[pattern]).unwrap()));
+    let mut sources = filters
+        .map(|filter| stentor::deliver::Source::new(std::sync::Arc::clone(&engine), hub.clone(), filter, Offset::ZERO));
+    for source in &mut sources {
+        assert!(matches!(source.next().await.unwrap(), Step::CaughtUp(Offset(0))));
+    }
+    assert_eq!(hub.near(), 2);
+    let publish = async |channel: &str, count: usize| {
+        for _ in 0..count {
+            let from = engine.end();
+            engine.append(vec![event(channel, "0")]).await.unwrap();
+            hub.hand_over(&engine.recent(from).unwrap(), engine.end());
+        }
+    };
+    publish("others.a", INBOX_EVENTS).await;
+    assert_eq!(hub.near(), 2, "a full inbox still is in time");
+    publish("others.a", 1).await;
+    assert_eq!(hub.near(), 1, "whoever an event found no place with is offered no other");
+    publish("mine.a", INBOX_EVENTS + 1).await;
+    assert_eq!(hub.near(), 0);
+    let [all, mine] = &mut sources;
+    for (source, from) in [(all, 0), (mine, INBOX_EVENTS as u64 + 1)] {
+        for expected in from..engine.end().0 {
+            let step = source.next().await.unwrap();
+            assert!(matches!(&step, Step::Event(event) if event.offset.0 == expected), "{step:?} for {expected}");
+        }
+        assert!(source.next_now().is_none());
+    }
+    assert_eq!(hub.near(), 2, "both keep up again");
+    publish("mine.a", 1).await;
+    for source in &mut sources {
+        let step = source.next_now();
+        assert!(matches!(&step, Some(Step::Event(event)) if event.offset.next() == engine.end()), "{step:?}");
+    }
+    hub.lose(engine.end(), engine.end());
+    assert_eq!(hub.near(), 0, "what cannot be handed over, everybody reads from the log");
+}

@@ -3,7 +3,7 @@
 use super::http::{Client, ClientError};
 use super::message::{Frame, Received};
 use crate::model::Backoff;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -140,6 +140,7 @@ impl Listening {
     /// The broker refuses the subscription, or closed the connection with a code that says not to come back.
     pub async fn next(&mut self) -> Result<Heard, ClientError> {
         loop {
+            self.look().await;
             // What was kept for a named listener is not his any more: the broker sends it again, here or to whoever
             // took over. Done now it would be done twice.
             if self.listen.subscriber.is_some() && self.met.as_ref().is_some_and(is_end) {
@@ -194,16 +195,35 @@ impl Listening {
             };
             tokio::select! {
                 done = &mut work => return done,
-                message = message => match message {
-                    Some(Ok(Message::Text(text))) if self.hear(text.as_str()).is_ok() => {}
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                    other => self.met = Some(other),
-                },
+                message = message => self.keep(message).await,
                 _ = ticks.tick() => {
                     if self.listen.subscriber.is_some() {
                         self.say(&json!({"op": "working", "offset": offset})).await;
                     }
                 }
+            }
+        }
+    }
+
+    /// Hears what has arrived already, before anything that was kept is given: an end may be among it.
+    async fn look(&mut self) {
+        while self.met.is_none() && (1..KEPT).contains(&self.waiting.len()) {
+            let Some(message) = self.socket.as_mut().and_then(|socket| socket.next().now_or_never()) else { return };
+            self.keep(message).await;
+        }
+    }
+
+    /// Keeps what came while something else was done; an end is met later.
+    async fn keep(&mut self, message: Option<Result<Message, WsError>>) {
+        match message {
+            Some(Ok(Message::Text(text))) if self.hear(text.as_str()).is_ok() => {}
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            end => {
+                // A close is answered at once: the broker waits for that, and the work may take long.
+                if let Some(socket) = self.socket.as_mut().filter(|_| is_end(&end)) {
+                    _ = socket.flush().await;
+                }
+                self.met = Some(end);
             }
         }
     }

@@ -1,4 +1,7 @@
 //! Handing durable events over to the sessions near the tail.
+//!
+//! A session whose inbox is full is near no more: it leaves the hub at once, so that an event costs nothing for those who
+//! do not keep up, however many there are. It registers anew when it has read the log that far.
 
 use super::trie::Trie;
 use crate::model::{Event, Filter, Offset, limits};
@@ -28,6 +31,7 @@ struct Near {
 
 /// What was handed to one session and not yet taken; bounded.
 struct Inbox {
+    filter: Arc<Filter>,
     queue: Mutex<Queue>,
     filled: Arc<Notify>,
 }
@@ -36,7 +40,7 @@ struct Inbox {
 struct Queue {
     events: VecDeque<Arc<Event>>,
     bytes: usize,
-    /// The first event that did not fit; nothing is handed over from there on.
+    /// The first event that did not fit: the session is out of the hub since.
     lost_from: Option<Offset>,
 }
 
@@ -69,16 +73,16 @@ impl Hub {
         for pattern in filter.patterns() {
             near.trie.insert(pattern, key);
         }
-        let inbox = Arc::new(Inbox { queue: Mutex::default(), filled });
+        let inbox = Arc::new(Inbox { filter, queue: Mutex::default(), filled });
         near.inboxes.insert(key, Arc::clone(&inbox));
         // Read under the lock under which it moves: no event falls between.
         let from = Offset(self.handed.load(Ordering::Acquire));
-        Registration { hub: Arc::clone(self), key, filter, inbox, from }
+        Registration { hub: Arc::clone(self), key, inbox, from }
     }
 
     /// Hands durable events over, in order; `end` is the offset behind the last one.
     pub fn hand_over(&self, events: &[Arc<Event>], end: Offset) {
-        let near = self.near.lock();
+        let mut near = self.near.lock();
         let mut woken: Vec<Arc<Inbox>> = Vec::new();
         let mut matching = Vec::new();
         for event in events {
@@ -86,9 +90,14 @@ impl Hub {
             near.trie.find(event.head.channel.as_str(), &mut matching);
             matching.sort_unstable();
             matching.dedup();
-            for inbox in matching.iter().filter_map(|key| near.inboxes.get(key)) {
-                if inbox.put(event) {
+            for key in &matching {
+                let Some(inbox) = near.inboxes.get(key) else { continue };
+                let put = inbox.put(event);
+                if put.wakes() {
                     woken.push(Arc::clone(inbox));
+                }
+                if put == Put::Full {
+                    near.remove(*key);
                 }
             }
         }
@@ -103,13 +112,18 @@ impl Hub {
 
     /// Says that `from` to `to` cannot be handed over: whoever is near reads the log from there.
     pub fn lose(&self, from: Offset, to: Offset) {
-        let near = self.near.lock();
-        for inbox in near.inboxes.values() {
-            inbox.queue.lock().lost_from.get_or_insert(from);
-            inbox.filled.notify_one();
+        let mut near = self.near.lock();
+        let lost = std::mem::take(&mut near.inboxes);
+        near.trie = Trie::default();
+        for inbox in lost.values() {
+            inbox.queue.lock().lost_from = Some(from);
         }
         self.handed.store(to.0, Ordering::Release);
+        drop(near);
         self.moved.notify_waiters();
+        for inbox in lost.into_values() {
+            inbox.filled.notify_one();
+        }
     }
 
     /// Waits until everything below was handed over.
@@ -138,22 +152,43 @@ impl Hub {
     }
 }
 
+impl Near {
+    /// Takes a session out. It may be out already, because it fell behind.
+    fn remove(&mut self, key: u64) {
+        let Some(inbox) = self.inboxes.remove(&key) else { return };
+        for pattern in inbox.filter.patterns() {
+            self.trie.remove(pattern, key);
+        }
+    }
+}
+
+/// What became of an event that was put into an inbox.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Put {
+    /// The first that waits there: the session has to be woken.
+    First,
+    /// Others wait before it.
+    Behind,
+    /// It found no place: this session fell behind.
+    Full,
+}
+
+impl Put {
+    fn wakes(self) -> bool {
+        matches!(self, Self::First | Self::Full)
+    }
+}
+
 impl Inbox {
-    /// Puts an event in, and tells whether the session has to be woken for it.
-    fn put(&self, event: &Arc<Event>) -> bool {
+    fn put(&self, event: &Arc<Event>) -> Put {
         let mut queue = self.queue.lock();
-        if queue.lost_from.is_some() {
-            return false;
-        }
-        let was_empty = queue.events.is_empty();
-        let full = queue.events.len() >= limits::INBOX_EVENTS || queue.bytes >= limits::INBOX_BYTES;
-        if full {
+        if queue.events.len() >= limits::INBOX_EVENTS || queue.bytes >= limits::INBOX_BYTES {
             queue.lost_from = Some(event.offset);
-        } else {
-            queue.bytes += event.weight();
-            queue.events.push_back(Arc::clone(event));
+            return Put::Full;
         }
-        was_empty || full
+        queue.bytes += event.weight();
+        queue.events.push_back(Arc::clone(event));
+        if queue.events.len() == 1 { Put::First } else { Put::Behind }
     }
 }
 
@@ -161,7 +196,6 @@ impl Inbox {
 pub struct Registration {
     hub: Arc<Hub>,
     key: u64,
-    filter: Arc<Filter>,
     inbox: Arc<Inbox>,
     from: Offset,
 }
@@ -200,10 +234,6 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let mut near = self.hub.near.lock();
-        near.inboxes.remove(&self.key);
-        for pattern in self.filter.patterns() {
-            near.trie.remove(pattern, self.key);
-        }
+        self.hub.near.lock().remove(self.key);
     }
 }

@@ -1,17 +1,17 @@
 //! Patterns in a trie of tokens: finding who matches costs the tokens of the channel, not the number of patterns.
 
 use crate::model::Pattern;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Patterns and the keys of those who asked for them.
 #[derive(Debug, Default)]
 pub(super) struct Trie {
     literal: HashMap<Box<str>, Trie>,
     any_token: Option<Box<Trie>>,
-    /// Who asked for exactly this channel.
-    here: Vec<u64>,
+    /// Who asked for exactly this channel. Ten thousand may leave at once: none may cost a look at all the others.
+    here: BTreeSet<u64>,
     /// Who asked for everything below, by `**`.
-    below: Vec<u64>,
+    below: BTreeSet<u64>,
 }
 
 impl Trie {
@@ -20,14 +20,14 @@ impl Trie {
         for token in pattern.as_str().split('.') {
             match token {
                 "**" => {
-                    node.below.push(key);
+                    node.below.insert(key);
                     return;
                 }
                 "*" => node = node.any_token.get_or_insert_default(),
                 literal => node = node.literal.entry(literal.into()).or_default(),
             }
         }
-        node.here.push(key);
+        node.here.insert(key);
     }
 
     pub(super) fn remove(&mut self, pattern: &Pattern, key: u64) {
@@ -37,8 +37,8 @@ impl Trie {
     /// Returns whether nothing is left here.
     fn remove_below<'a>(&mut self, mut tokens: impl Iterator<Item = &'a str>, key: u64) -> bool {
         match tokens.next() {
-            None => self.here.retain(|other| *other != key),
-            Some("**") => self.below.retain(|other| *other != key),
+            None => _ = self.here.remove(&key),
+            Some("**") => _ = self.below.remove(&key),
             Some("*") => {
                 if self.any_token.as_mut().is_some_and(|node| node.remove_below(tokens, key)) {
                     self.any_token = None;
@@ -64,13 +64,13 @@ impl Trie {
             None => (rest, None),
         };
         if wild {
-            found.extend_from_slice(&self.below);
+            found.extend(&self.below);
         }
         let nodes = [self.literal.get(token), self.any_token.as_deref().filter(|_| wild)];
         for node in nodes.into_iter().flatten() {
             match behind {
                 Some(behind) => node.descend(behind, true, found),
-                None => found.extend_from_slice(&node.here),
+                None => found.extend(&node.here),
             }
         }
     }

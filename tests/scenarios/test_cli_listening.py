@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import time
 import urllib.request
@@ -67,14 +68,22 @@ def test_a_command_that_takes_longer_than_the_ack_timeout_is_run_once(broker, tm
 
 @contextlib.contextmanager
 def listening(broker, *arguments):
-    """`subscribe`, going on until it ends by itself or the block is left."""
+    """`subscribe`, going on until it ends by itself or the block is left; its command ends with it."""
     process = subprocess.Popen([BINARY, "subscribe", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env={**os.environ, "STENTOR_URL": broker.url})
+                               env={**os.environ, "STENTOR_URL": broker.url}, start_new_session=True)
     try:
         yield process
     finally:
-        process.kill()
-        process.communicate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=30)
+
+
+def sessions(broker):
+    """How many the broker has open; one that it closed counts until its client has answered that."""
+    with urllib.request.urlopen(f"{broker.url}/metrics") as answer:
+        said = [line for line in answer.read().decode().splitlines() if line.startswith("stentor_sessions{")]
+    return sum(int(line.split()[-1]) for line in said)
 
 
 def test_who_was_taken_over_while_a_command_ran_does_not_take_the_session_back(broker, tmp_path):
@@ -90,6 +99,11 @@ def test_who_was_taken_over_while_a_command_ran_does_not_take_the_session_back(b
             time.sleep(0.02)
         with listening(broker, "a", "--as", "w") as second:
             assert [json.loads(second.stdout.readline())["offset"] for _ in range(3)] == [0, 1, 2]
+            # Until it has met the close it cannot know; it answers that at once, though its command runs.
+            deadline = time.monotonic() + 8
+            while sessions(broker) != 1:
+                assert time.monotonic() < deadline, "the close was not answered while the command ran"
+                time.sleep(0.02)
             # It ends its command, which nobody waits for any more.
             go.write_text("")
             _, said = first.communicate(timeout=60)

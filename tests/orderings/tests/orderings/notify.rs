@@ -182,8 +182,12 @@ fn who_is_too_slow_for_his_inbox_is_told_from_where() {
                 hub.hand_over(&[event(1, 1)], Offset(2));
             })
         };
-        met.met(take_all(&near, &filled, Offset(2)).to_string());
+        let to = take_all(&near, &filled, Offset(2));
         telling.join().unwrap();
+        assert_eq!(hub.near() as u64, to.0 - 1, "who fell behind is out of the hub, and nobody else");
+        drop(near);
+        assert_eq!(hub.near(), 0);
+        met.met(to.to_string());
     });
     // Fell behind, and kept up.
     cases.are(&["1", "2"]);
