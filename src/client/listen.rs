@@ -18,6 +18,8 @@ const LEAST_WAIT: Duration = Duration::from_millis(500);
 const BACKOFF: Backoff = Backoff { initial: Duration::from_secs(1), max: Duration::from_millis(19_500) };
 /// The broker pings every 25 s: longer silence is a dead connection.
 const SILENCE: Duration = Duration::from_secs(40);
+/// How long an answer to a close may take to go.
+const ANSWERING: Duration = Duration::from_secs(1);
 /// How often the broker is told that an event is worked on.
 const WORKING: Duration = Duration::from_secs(5);
 /// What is kept while something else is done; behind that the broker waits.
@@ -140,11 +142,11 @@ impl Listening {
     /// The broker refuses the subscription, or closed the connection with a code that says not to come back.
     pub async fn next(&mut self) -> Result<Heard, ClientError> {
         loop {
-            self.look().await;
-            // What was kept for a named listener is not his any more: the broker sends it again, here or to whoever
-            // took over. Done now it would be done twice.
-            if self.listen.subscriber.is_some() && self.met.as_ref().is_some_and(is_end) {
-                self.waiting.clear();
+            if self.listen.subscriber.is_some() {
+                self.look().await;
+                if self.met.as_ref().is_some_and(is_end) {
+                    self.forget();
+                }
             }
             if let Some(heard) = self.waiting.pop_front() {
                 return Ok(heard);
@@ -205,6 +207,12 @@ impl Listening {
         }
     }
 
+    /// What was kept for a named listener is not his any more: the broker sends it again, here or to whoever took over.
+    /// Done now it would be done twice. A gap is told all the same: an ack may have gone past it.
+    fn forget(&mut self) {
+        self.waiting.retain(|heard| matches!(heard, Heard::Gap { .. }));
+    }
+
     /// Hears what has arrived already, before anything that was kept is given: an end may be among it.
     async fn look(&mut self) {
         while self.met.is_none() && (1..KEPT).contains(&self.waiting.len()) {
@@ -219,11 +227,13 @@ impl Listening {
             Some(Ok(Message::Text(text))) if self.hear(text.as_str()).is_ok() => {}
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
             end => {
-                // A close is answered at once: the broker waits for that, and the work may take long.
-                if let Some(socket) = self.socket.as_mut().filter(|_| is_end(&end)) {
-                    _ = socket.flush().await;
-                }
+                let answers = matches!(end, Some(Ok(Message::Close(_))));
+                // First of all, so that it is met even where nobody waits until it is answered.
                 self.met = Some(end);
+                // The answer is queued. It goes at once: the broker waits for it, and the work may take long.
+                if let Some(socket) = self.socket.as_mut().filter(|_| answers) {
+                    _ = tokio::time::timeout(ANSWERING, socket.flush()).await;
+                }
             }
         }
     }
@@ -307,8 +317,7 @@ impl Listening {
         self.socket = None;
         self.met = None;
         if self.listen.subscriber.is_some() {
-            // It comes again, from the cursor on.
-            self.waiting.clear();
+            self.forget();
         }
         self.failures = self.failures.saturating_add(1);
         let mut random = [0; 8];

@@ -237,3 +237,40 @@ impl Drop for Registration {
         self.hub.near.lock().remove(self.key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{EventId, Headers, NewEvent, Timestamp};
+
+    fn event(offset: u64) -> Arc<Event> {
+        let new = NewEvent::check("a.b", EventId::Made([0; 16]), None, Headers::default(), None, "0".to_owned().into());
+        let new = new.expect("an event");
+        Arc::new(Event::new(Offset(offset), Timestamp(0), new.head, new.payload))
+    }
+
+    #[test]
+    fn whoever_is_not_near_any_more_is_not_looked_for_in_the_trie_either() {
+        let hub = Hub::new(Offset::ZERO);
+        let filters =
+            [vec!["a.b"], vec!["a.*", "a.b", "**"]].map(|patterns| Filter::parse(&patterns).expect("patterns"));
+        let mut places = filters.map(|filter| hub.register(Arc::new(filter), Arc::default()));
+        let found = || {
+            let mut found = Vec::new();
+            hub.near.lock().trie.find("a.b", &mut found);
+            found.len()
+        };
+        assert_eq!(found(), 4);
+        for offset in 0..=limits::INBOX_EVENTS as u64 {
+            hub.hand_over(&[event(offset)], Offset(offset + 1));
+        }
+        assert_eq!((found(), hub.near()), (0, 0));
+        for place in &mut places {
+            let anew = hub.register(Arc::clone(&place.inbox.filter), Arc::default());
+            drop(std::mem::replace(place, anew));
+        }
+        assert_eq!((found(), hub.near()), (4, 2), "who came back stays when what was before is dropped");
+        hub.lose(hub.handed(), hub.handed());
+        assert_eq!((found(), hub.near()), (0, 0));
+    }
+}

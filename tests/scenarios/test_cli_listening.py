@@ -113,6 +113,31 @@ def test_who_was_taken_over_while_a_command_ran_does_not_take_the_session_back(b
             assert json.loads(second.stdout.readline())["offset"] == 3
 
 
+def test_who_was_stopped_while_it_was_taken_over_hears_of_that_before_it_goes_on(broker, tmp_path):
+    # The story: what had been kept while a command ran was given before the socket was looked at, and behind it stood
+    # the close. Its successor had all of it already.
+    published(broker, 3)
+    began, go = tmp_path / "began", tmp_path / "go"
+    os.mkfifo(go)
+    with listening(broker, "a", "--as", "w", "--from", "earliest", "--exec", f"echo >> {began}; cat {go}") as first:
+        while not began.exists():
+            assert first.poll() is None, first.stderr.read()
+            time.sleep(0.02)
+        os.kill(first.pid, signal.SIGSTOP)
+        with listening(broker, "a", "--as", "w") as second:
+            assert [json.loads(second.stdout.readline())["offset"] for _ in range(3)] == [0, 1, 2]
+            # The broker has waited for an answer to its close, and gave that up.
+            deadline = time.monotonic() + 60
+            while sessions(broker) != 1:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            go.write_text("")
+            os.kill(first.pid, signal.SIGCONT)
+            _, said = first.communicate(timeout=60)
+            assert first.returncode != 0 and "4509" in said, said
+            assert began.read_text() == "\n", "a command ran for what is its successor's"
+
+
 def test_an_ack_that_was_refused_is_made_again_when_the_event_comes_again(broker, tmp_path):
     # The story: behind a nack an ack counts only once the event was sent again. One that was refused for that was never
     # made again, and the cursor stood for good.
