@@ -92,12 +92,10 @@ impl Hub {
             matching.dedup();
             for key in &matching {
                 let Some(inbox) = near.inboxes.get(key) else { continue };
-                let put = inbox.put(event);
-                if put.wakes() {
-                    woken.push(Arc::clone(inbox));
-                }
-                if put == Put::Full {
-                    near.remove(*key);
+                match inbox.put(event) {
+                    Put::First => woken.push(Arc::clone(inbox)),
+                    Put::Behind => {}
+                    Put::Full => near.remove(*key),
                 }
             }
         }
@@ -163,20 +161,13 @@ impl Near {
 }
 
 /// What became of an event that was put into an inbox.
-#[derive(Clone, Copy, PartialEq, Eq)]
 enum Put {
     /// The first that waits there: the session has to be woken.
     First,
-    /// Others wait before it.
+    /// Others wait before it, for the first of which the session was woken.
     Behind,
-    /// It found no place: this session fell behind.
+    /// Neither it nor what follows found a place, behind others again: this session fell behind.
     Full,
-}
-
-impl Put {
-    fn wakes(self) -> bool {
-        matches!(self, Self::First | Self::Full)
-    }
 }
 
 impl Inbox {
