@@ -1,28 +1,46 @@
 //! `stentor export`.
 
 use super::args::Export;
-use super::exit::{Exit, Outcome};
+use super::exit::{Exit, Fault, Outcome};
 use super::output;
 use crate::broker::{Broker, Options};
-use crate::fs::{Fs, Open, RealFs};
+use crate::fs::{Fs, Open, RealFs, above};
 use crate::log::Recover;
 use crate::model::{Filter, Place, Span};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A file that gets its name when it is whole.
 struct Out {
+    partial: PathBuf,
     file: Arc<dyn crate::fs::File>,
     position: u64,
 }
 
 impl Out {
-    fn create(path: &Path) -> Result<Self, super::exit::Fault> {
-        let file = RealFs.open(path, Open::Create);
-        let file = file.map_err(|error| Exit::Failed.because(format!("{}: {error}", path.display())))?;
-        Ok(Self { file, position: 0 })
+    fn create(path: &Path) -> Result<Self, Fault> {
+        // Neither a pipe nor a device can get its name at the end: a file would take its place.
+        if path == Path::new("-") || (path.exists() && !path.is_file()) {
+            let found = path.display();
+            return Err(
+                Exit::Usage.because(format!("--out {found}: not a file that can be written; name one, new or old"))
+            );
+        }
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(".partial");
+        let partial = PathBuf::from(partial);
+        let file = RealFs.open(&partial, Open::Create);
+        let file = file.map_err(|error| Exit::Failed.because(format!("{}: {error}", partial.display())))?;
+        Ok(Self { partial, file, position: 0 })
+    }
+
+    /// Gives the file its name, durably.
+    fn name(&self, path: &Path) -> Outcome {
+        self.file.sync()?;
+        RealFs.rename(&self.partial, path)?;
+        Ok(RealFs.sync_dir(above(path))?)
     }
 
     fn write(&mut self, bytes: &Bytes) -> Outcome {
@@ -33,15 +51,13 @@ impl Out {
 }
 
 pub(super) async fn run(export: Export) -> Outcome {
-    let partial = export.out.with_extension("partial");
-    let mut out = Out::create(&partial)?;
+    let mut out = Out::create(&export.out)?;
     let ended = match &export.data {
         Some(data) => from_data(&export, data, &mut out).await,
         None => from_broker(&export, &mut out).await,
     };
     ended?;
-    out.file.sync()?;
-    RealFs.rename(&partial, &export.out)?;
+    out.name(&export.out)?;
     output::line(&serde_json::json!({"out": export.out, "bytes": out.position}).to_string())
 }
 

@@ -176,6 +176,12 @@ pub fn replace(fs: &dyn Fs, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<
     fs.sync_dir(dir)
 }
 
+/// The directory that a name stands in.
+#[must_use]
+pub fn above(path: &Path) -> &Path {
+    path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Keeps a file under another name, durably, before its own name goes to another: the file itself, so that what cannot
 /// be read now may be read some day. Where that cannot be (another file system, one without links) these bytes of it.
 ///

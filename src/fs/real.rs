@@ -1,6 +1,6 @@
 //! The machine's own file system.
 
-use super::{File, Fs, Open};
+use super::{File, Fs, Open, above};
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -87,11 +87,6 @@ impl Fs for RealFs {
 fn nobody_made(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
     matches!(error.kind(), InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported)
-}
-
-/// The directory that a name stands in.
-fn above(path: &Path) -> &Path {
-    path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 impl File for RealFile {

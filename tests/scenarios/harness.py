@@ -75,13 +75,13 @@ class Broker:
         self.log.close()
 
 
-def stentor(*arguments, url=None, check=True, input=None, timeout=120):
+def stentor(*arguments, url=None, check=True, input=None, timeout=120, cwd=None):
     """Runs a command of the CLI; gives the finished process."""
     environment = {**os.environ}
     if url:
         environment["STENTOR_URL"] = url
     done = subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, env=environment,
-                          input=input, timeout=timeout)
+                          input=input, timeout=timeout, cwd=cwd)
     if check and done.returncode != 0:
         raise AssertionError(f"{arguments} ended with {done.returncode}: {done.stderr}{done.stdout}")
     return done

@@ -64,6 +64,25 @@ def test_an_export_is_whole_from_a_broker_and_from_its_folder_and_verify_finds_w
     run(broker, "verify", tmp_path / "nothing", status=3)
 
 
+def test_an_export_replaces_a_file_when_it_is_whole_and_nothing_else_ever(broker, tmp_path):
+    """With `--out /dev/null` a file took the device's place, and `--out -` made a file of that name."""
+    run(broker, "publish", "a", "1")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "old").write_text("kept")
+    was = sorted(os.listdir(tmp_path))
+    for out in ("-", "folder", "pipe"):
+        refused = run(broker, "export", "--out", out, status=2, cwd=tmp_path)
+        assert refused.stderr.startswith(f"stentor: --out {out}: ") and refused.stderr.count("\n") == 1, refused.stderr
+        assert sorted(os.listdir(tmp_path)) == was
+    assert (tmp_path / "pipe").is_fifo()
+    # A broker holds the folder.
+    run(broker, "export", "--out", "old", "--data", broker.data, status=1, cwd=tmp_path)
+    assert (tmp_path / "old").read_text() == "kept"
+    run(broker, "export", "--out", "old", cwd=tmp_path)
+    assert len((tmp_path / "old").read_text().splitlines()) == 2 and sorted(os.listdir(tmp_path)) == was
+
+
 def test_who_cannot_be_told_why_still_gets_the_exit_status(tmp_path):
     # What the disk refuses is often the log too: `stentor serve 2>stentor.log` beside a full data directory.
     for arguments, status in ((["frobnicate"], 2), (["read"], 1), (["verify", tmp_path / "none"], 3)):
