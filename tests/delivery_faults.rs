@@ -241,7 +241,7 @@ impl Life {
     }
 
     async fn end(self) {
-        self.registry.stop().await;
+        self.registry.stop(Duration::MAX).await;
         self.engine.close();
     }
 }

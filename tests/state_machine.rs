@@ -739,7 +739,7 @@ impl World {
         };
         self.sessions.clear();
         self.old.clear();
-        self.life.registry.stop().await;
+        self.life.registry.stop(Duration::MAX).await;
         self.life.engine.close();
         self.fs = left;
         self.life = Self::live(&self.fs, &self.clock, &self.random, &self.sender);
@@ -864,7 +864,7 @@ impl World {
         self.history_is_right()?;
         self.sessions.clear();
         self.old.clear();
-        self.life.registry.stop().await;
+        self.life.registry.stop(Duration::MAX).await;
         self.life.engine.close();
         Ok(())
     }

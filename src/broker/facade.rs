@@ -246,10 +246,16 @@ impl Broker {
     }
 
     /// Ends in order: listeners and connectors finish what is under way, acks are written down, both logs
-    /// are committed and synced, the directory is let go.
+    /// are committed and synced, the directory is let go. A connector's attempt may take as long as its `timeout`.
     pub async fn shutdown(&self) {
+        self.shutdown_within(Duration::MAX).await;
+    }
+
+    /// As [`Self::shutdown`], but attempts of connectors have no longer than `patience` to be answered. What was not
+    /// goes out again after the next start, as it does after a kill.
+    pub async fn shutdown_within(&self, patience: Duration) {
         self.inner.stop.cancel();
-        self.inner.registry.stop().await;
+        self.inner.registry.stop(patience).await;
         self.inner.tracker.close();
         self.inner.tracker.wait().await;
         let engine = Arc::clone(&self.inner.engine);

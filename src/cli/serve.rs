@@ -77,7 +77,7 @@ async fn end(
     if let Err(error) = serving.await {
         tracing::error!(%error, "serving ended badly");
     }
-    if clock::within(config.drain, broker.shutdown()).await.is_none() {
+    if clock::within(config.drain, broker.shutdown_within(config.drain / 2)).await.is_none() {
         return Err(Exit::Failed.because("the logs could not be closed within the drain time"));
     }
     tracing::info!("ended");

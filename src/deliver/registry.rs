@@ -8,7 +8,7 @@ use super::source::Source;
 use super::subscription::Subscription;
 use super::supervise::Supervisor;
 use super::view::{SubscriberView, cursor};
-use crate::clock::{Clock, Random};
+use crate::clock::{self, Clock, Random};
 use crate::connector::Sender;
 use crate::engine::Engine;
 use crate::ledger::{SigningSecret, Subscriber, Target, Via};
@@ -19,6 +19,7 @@ use crate::notify::Hub;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -257,9 +258,13 @@ impl Registry {
         }
     }
 
-    /// Lets workers finish what is under way, and writes every ack down.
-    pub async fn stop(&self) {
-        self.supervisor.finish().await;
+    /// Lets workers finish what is under way, for so long at most, and writes every ack down.
+    pub async fn stop(&self, patience: Duration) {
+        if clock::within(patience, self.supervisor.finish()).await.is_none() {
+            tracing::warn!(
+                "not every endpoint has answered in time: what was under way goes out again after the next start"
+            );
+        }
         self.stop.cancel();
         self.tracker.close();
         self.tracker.wait().await;
@@ -283,7 +288,7 @@ fn foresee(metrics: &Metrics) {
 }
 
 /// Window, ack timeout and expiry of a target.
-pub(super) fn shape(target: &Target) -> (u32, std::time::Duration, Option<std::time::Duration>) {
+pub(super) fn shape(target: &Target) -> (u32, Duration, Option<Duration>) {
     match target {
         Target::Subscriber(settings) => (settings.window, settings.ack_timeout, settings.expires),
         // A worker knows itself when an attempt is over, so nothing of its own ever times out.

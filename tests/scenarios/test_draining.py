@@ -1,11 +1,16 @@
 """A broker that ends: what is under way is answered, what comes too late is refused as draining, nothing is between.
 
-Invariants 1, 3 and 4; PROTOCOL.md section 9, status 503."""
+Invariants 1, 3, 4, 18 and 21; PROTOCOL.md section 9, status 503."""
 
 import asyncio
 import json
 import signal
 
+import pytest
+import pytest_asyncio
+
+from connecting import connect, publish as publish_policies
+from endpoint import endpoint
 from faults import Fault
 from harness import eventually, exported, http, verify
 from under_way import UnderWay
@@ -102,3 +107,60 @@ async def test_a_publish_that_comes_when_the_log_is_closed_is_refused_as_drainin
             assert id in kept, f"{id} was acknowledged, and is gone"
     broker.stop()
     verify(broker.data)
+
+
+class Holding:
+    """An answer that waits until it is released."""
+
+    def __init__(self):
+        self.came, self.released = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, event):
+        self.came.set()
+        async with asyncio.timeout(60):
+            await self.released.wait()
+        return 200
+
+
+@pytest.fixture
+def holding():
+    return Holding()
+
+
+@pytest_asyncio.fixture
+async def held_up(brokers, holding):
+    """A broker whose first event is with an endpoint that does not answer yet."""
+    broker = brokers(environment={"STENTOR_DRAIN": "4s"}).start()
+    async with endpoint(lambda event: holding(event)) as receiver:
+        async with http() as session:
+            await connect(session, broker, receiver)
+            await publish_policies(session, broker, "a")
+        async with asyncio.timeout(30):
+            await holding.came.wait()
+        yield broker, receiver
+        broker.stop()
+
+
+async def test_an_attempt_that_is_answered_while_the_broker_ends_counts_and_is_not_repeated(held_up, holding):
+    broker, receiver = held_up
+    await drains(broker)
+    holding.released.set()
+    assert await asyncio.to_thread(broker.process.wait, 30) == 0
+    broker.start()
+    async with http() as session:
+        await publish_policies(session, broker, "b")
+        await eventually(lambda: receiver.accepted == [0, 1], what="the next one")
+    assert receiver.attempts == [0, 1]
+
+
+async def test_an_endpoint_that_does_not_answer_keeps_no_broker_from_ending_well_and_is_called_again(held_up, holding):
+    """Its time limit is 30 s. The broker waited for it beyond its own, ended with status 1 and left its logs open."""
+    broker, receiver = held_up
+    await drains(broker)
+    assert await asyncio.to_thread(broker.process.wait, 30) == 0
+    verify(broker.data)
+    assert not receiver.accepted
+    holding.released.set()
+    broker.start()
+    await eventually(lambda: receiver.accepted[-1:] == [0] and len(receiver.requests) == 2, what="it is called again")
+    assert [got.attempt for got in receiver.requests] == [1, 1], "what nobody answered was no failure"
