@@ -147,7 +147,9 @@ fn run(fs: &dyn Fs, path: &Path, bytes: u64, shared: &Shared) {
     };
     loop {
         let filled = fill_or_empty(fs, path, bytes, &mut goes_on);
-        if let Err(error) = &filled {
+        // An end in the middle of it is no fault.
+        let stopped = matches!(*shared.slot.lock(), Slot::Stopped);
+        if let (Err(error), false) = (&filled, stopped) {
             tracing::warn!(path = %path.display(), %error, "the next segment cannot be filled ahead");
         }
         let mut slot = shared.slot.lock();

@@ -4,6 +4,7 @@ Invariants 1, 3, 4, 18 and 21; PROTOCOL.md section 9, status 503."""
 
 import asyncio
 import json
+import pathlib
 import signal
 
 import pytest
@@ -107,6 +108,14 @@ async def test_a_publish_that_comes_when_the_log_is_closed_is_refused_as_drainin
             assert id in kept, f"{id} was acknowledged, and is gone"
     broker.stop()
     verify(broker.data)
+
+
+async def test_an_end_in_order_complains_of_nothing_also_while_the_next_segment_is_being_filled(brokers):
+    """It warned that the segment could not be filled, because it had told itself to stop."""
+    broker = brokers(environment={"STENTOR_SEGMENTS_EVENTS": "64MiB"}).start()
+    await (await publish(broker, "the first").begin()).finish()
+    await asyncio.to_thread(broker.stop)
+    assert pathlib.Path(broker.log.name).read_text() == ""
 
 
 class Holding:
