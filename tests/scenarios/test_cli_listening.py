@@ -86,56 +86,63 @@ def sessions(broker):
     return sum(int(line.split()[-1]) for line in said)
 
 
+@contextlib.contextmanager
+def at_work(broker, folder):
+    """A named listener whose command runs for the first of three events until `go` is written; `began` has a line a run."""
+    published(broker, 3)
+    began, go = folder / "began", folder / "go"
+    os.mkfifo(go)
+    with listening(broker, "a", "--as", "w", "--from", "earliest", "--exec", f"echo >> {began}; cat {go}") as process:
+        while not began.exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.02)
+        yield process, began, go
+
+
+def successor_has_all(second):
+    assert [json.loads(second.stdout.readline())["offset"] for _ in range(3)] == [0, 1, 2]
+
+
+def only_one_session_is_left(broker, within):
+    deadline = time.monotonic() + within
+    while sessions(broker) != 1:
+        assert time.monotonic() < deadline, f"there are {sessions(broker)} sessions after {within} s"
+        time.sleep(0.02)
+
+
+def ends_taken_over(first, began):
+    _, said = first.communicate(timeout=60)
+    assert first.returncode != 0 and "4509" in said, said
+    assert began.read_text() == "\n", "a command ran for what is its successor's"
+
+
 def test_who_was_taken_over_while_a_command_ran_does_not_take_the_session_back(broker, tmp_path):
     # The story: the close was met while the command ran, and forgotten for the ack that could not be sent. It came back,
     # took the session from its successor, and then believed the old close: nobody listened any more. Later it did not
     # come back, but ran its command for all that it had been sent, beside its successor.
-    published(broker, 3)
-    began, go = tmp_path / "began", tmp_path / "go"
-    os.mkfifo(go)
-    with listening(broker, "a", "--as", "w", "--from", "earliest", "--exec", f"echo >> {began}; cat {go}") as first:
-        while not began.exists():
-            assert first.poll() is None, first.stderr.read()
-            time.sleep(0.02)
-        with listening(broker, "a", "--as", "w") as second:
-            assert [json.loads(second.stdout.readline())["offset"] for _ in range(3)] == [0, 1, 2]
-            # Until it has met the close it cannot know; it answers that at once, though its command runs.
-            deadline = time.monotonic() + 8
-            while sessions(broker) != 1:
-                assert time.monotonic() < deadline, "the close was not answered while the command ran"
-                time.sleep(0.02)
-            # It ends its command, which nobody waits for any more.
-            go.write_text("")
-            _, said = first.communicate(timeout=60)
-            assert first.returncode != 0 and "4509" in said, said
-            assert began.read_text() == "\n", "a command ran for what is its successor's"
-            published(broker, 1)
-            assert json.loads(second.stdout.readline())["offset"] == 3
+    with at_work(broker, tmp_path) as (first, began, go), listening(broker, "a", "--as", "w") as second:
+        successor_has_all(second)
+        # Until it has met the close it cannot know; it answers that at once, though its command runs.
+        only_one_session_is_left(broker, within=8)
+        # It ends its command, which nobody waits for any more.
+        go.write_text("")
+        ends_taken_over(first, began)
+        published(broker, 1)
+        assert json.loads(second.stdout.readline())["offset"] == 3
 
 
 def test_who_was_stopped_while_it_was_taken_over_hears_of_that_before_it_goes_on(broker, tmp_path):
     # The story: what had been kept while a command ran was given before the socket was looked at, and behind it stood
     # the close. Its successor had all of it already.
-    published(broker, 3)
-    began, go = tmp_path / "began", tmp_path / "go"
-    os.mkfifo(go)
-    with listening(broker, "a", "--as", "w", "--from", "earliest", "--exec", f"echo >> {began}; cat {go}") as first:
-        while not began.exists():
-            assert first.poll() is None, first.stderr.read()
-            time.sleep(0.02)
+    with at_work(broker, tmp_path) as (first, began, go):
         os.kill(first.pid, signal.SIGSTOP)
         with listening(broker, "a", "--as", "w") as second:
-            assert [json.loads(second.stdout.readline())["offset"] for _ in range(3)] == [0, 1, 2]
+            successor_has_all(second)
             # The broker has waited for an answer to its close, and gave that up.
-            deadline = time.monotonic() + 60
-            while sessions(broker) != 1:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+            only_one_session_is_left(broker, within=60)
             go.write_text("")
             os.kill(first.pid, signal.SIGCONT)
-            _, said = first.communicate(timeout=60)
-            assert first.returncode != 0 and "4509" in said, said
-            assert began.read_text() == "\n", "a command ran for what is its successor's"
+            ends_taken_over(first, began)
 
 
 def test_an_ack_that_was_refused_is_made_again_when_the_event_comes_again(broker, tmp_path):
